@@ -1,0 +1,17 @@
+"""The errors qrie shows to people."""
+
+
+class QrieError(Exception):
+    """Something a person can mend.
+
+    The message is one sentence or two: what went wrong, where, and how to mend it. The command line prints
+    it without a traceback; a scan records it on the scope that failed.
+    """
+
+
+class StoreError(QrieError):
+    """DynamoDB could not be read or written: missing table, no credentials, endpoint down, access denied."""
+
+
+class AwsAccessError(QrieError):
+    """A member account could not be entered: its role is missing, denied, or the endpoint did not answer."""

@@ -1,0 +1,1 @@
+"""Inventory: what there is in AWS."""
