@@ -51,8 +51,18 @@ class Detail:
     result: str = "@"
     absent: frozenset[str] = NO_CODES
     client: str | None = None
-    # The detail is only asked for when this JMESPath on the item is true.
-    when: str | None = None
+
+
+@dataclass(frozen=True)
+class Enrichment:
+    """Facts that one call gives for all items of a scope at once.
+
+    ``function`` gets the client and the items and sets ``key`` on those it knows about. When AWS refuses the
+    call, the items are kept with ``key`` unknown and the failure is recorded.
+    """
+
+    key: str
+    function: Callable[[Any, list[Item]], None]
 
 
 @dataclass(frozen=True)
@@ -67,7 +77,7 @@ class ResourceType:
         is_global: listed once per account instead of once per region.
         region: JMESPath to an item's own region where a global listing shows regional things (S3).
         details: calls that enrich each item.
-        enrich: adds facts to all items of a scope at once; gets the client and the items, changes the items.
+        enrich: facts added to all items of a scope at once.
         tags: JMESPath to the tags: a list of ``Key``/``Value`` pairs or a mapping.
         gone: error codes of detail calls that mean the resource vanished after it was listed.
         drop: keys of an item that are not worth keeping, such as counters that change at every look.
@@ -80,7 +90,7 @@ class ResourceType:
     is_global: bool = False
     region: str | None = None
     details: Sequence[Detail] = ()
-    enrich: Callable[[Any, list[Item]], None] | None = None
+    enrich: Enrichment | None = None
     tags: str = "Tags"
     gone: frozenset[str] = NO_CODES
     drop: frozenset[str] = NO_CODES

@@ -1,0 +1,152 @@
+"""Entering AWS accounts: sessions, assumed roles, cached clients, retries and time-outs."""
+
+from collections.abc import Sequence
+from functools import partial
+from threading import Lock
+from typing import Any
+
+import boto3
+import botocore.session
+from botocore.config import Config
+from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshableCredentials
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.loaders import Loader
+
+from qrie_dagster.errors import AwsAccessError
+from qrie_dagster.models import Account
+from qrie_dagster.settings import Settings
+
+# What a call to AWS can raise: AWS said no, or there was no answer.
+AWS_ERRORS = (ClientError, BotoCoreError)
+
+# Parsing the service models is most of the cost of a client: every session shares one loader.
+_LOADER = Loader(include_default_search_paths=True)
+_CLIENT_LOCK = Lock()
+
+
+def error_code(error: Exception) -> str:
+    """The AWS error code, or the name of what botocore raised. Matched on because few codes have a class."""
+    if isinstance(error, ClientError):
+        return str(error.response.get("Error", {}).get("Code", "Unknown"))
+    return type(error).__name__
+
+
+def explain(error: Exception) -> str:
+    """One line for people: which operation, which code, what AWS said."""
+    if isinstance(error, ClientError):
+        message = error.response.get("Error", {}).get("Message", "")
+        return f"{error.operation_name}: {error_code(error)}: {message}".rstrip(": ")
+    return f"{type(error).__name__}: {error}"
+
+
+def client_config(settings: Settings, **extra: Any) -> Config:
+    """Retries that slow down when AWS throttles, and time-outs that a hanging region cannot stretch."""
+    return Config(
+        retries={"mode": "adaptive", "total_max_attempts": settings.aws_max_attempts},
+        connect_timeout=min(5, settings.aws_timeout_seconds),
+        read_timeout=settings.aws_timeout_seconds,
+        **extra,
+    )
+
+
+def own_session(settings: Settings) -> boto3.Session:
+    """A session with qrie's own credentials, from the usual places boto3 looks in."""
+    return boto3.Session(botocore_session=_botocore_session(), region_name=settings.region)
+
+
+def _botocore_session() -> botocore.session.Session:
+    session = botocore.session.Session()
+    session.register_component("data_loader", _LOADER)
+    return session
+
+
+class AccountSession:
+    """One member account, entered. Clients are made once per (service, region) and shared by threads."""
+
+    def __init__(self, session: boto3.Session, account: Account, settings: Settings, config: Config) -> None:
+        self.account_id = account.account_id
+        self.partition = settings.partition
+        self._account = account
+        self._session = session
+        self._settings = settings
+        self._config = config
+        self._clients: dict[tuple[str, str], Any] = {}
+        self._regions: list[str] | None = None
+        self._regions_lock = Lock()
+
+    def client(self, service: str, region: str) -> Any:
+        """A boto3 client."""
+        key = (service, region)
+        # boto3 sessions are not safe to make clients from in several threads; clients are safe to share.
+        with _CLIENT_LOCK:
+            if key not in self._clients:
+                self._clients[key] = self._session.client(
+                    service,
+                    region_name=region,
+                    endpoint_url=self._settings.endpoint_url,
+                    config=self._config,
+                )
+            return self._clients[key]
+
+    def regions(self) -> tuple[Sequence[str], Sequence[str]]:
+        """The regions to scan, and those wished for that this account has not enabled.
+
+        Raises one of AWS_ERRORS when AWS does not tell: that is never the same as having no regions.
+        """
+        with self._regions_lock:
+            if self._regions is None:
+                answer = self.client("ec2", self._settings.region).describe_regions()
+                self._regions = sorted(region["RegionName"] for region in answer["Regions"])
+        wanted = self._account.regions or self._settings.regions
+        if not wanted:
+            return self._regions, ()
+        enabled = set(self._regions)
+        return [r for r in wanted if r in enabled], [r for r in wanted if r not in enabled]
+
+
+class AwsAccess:
+    """The way into member accounts: AssumeRole with an external id, renewed while a scan runs."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._config = client_config(settings, max_pool_connections=settings.concurrency_per_account)
+        self._own = own_session(settings)
+
+    def enter(self, account: Account) -> AccountSession:
+        """Assume the account's role. Raises AwsAccessError saying which role and why."""
+        role = self._settings.role_arn(account.account_id)
+        extra = {"RoleSessionName": "qrie"}
+        if self._settings.external_id:
+            extra["ExternalId"] = self._settings.external_id.get_secret_value()
+        source = self._own.get_credentials()
+        if source is None:
+            raise AwsAccessError(
+                f"No AWS credentials to enter account {account.account_id} with: set AWS_PROFILE,"
+                " AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run where an instance role is attached."
+            )
+        fetcher = AssumeRoleCredentialFetcher(
+            client_creator=self._sts_creator(), source_credentials=source, role_arn=role, extra_args=extra
+        )
+        credentials = DeferredRefreshableCredentials(fetcher.fetch_credentials, method="assume-role")
+        try:
+            with _CLIENT_LOCK:
+                credentials.get_frozen_credentials()
+        except AWS_ERRORS as error:
+            raise AwsAccessError(f"Cannot assume {role}: {explain(error)}") from error
+        session = _botocore_session()
+        # botocore has no public way to give a session refreshable credentials; this is the usual one.
+        session._credentials = credentials
+        return AccountSession(
+            boto3.Session(botocore_session=session, region_name=self._settings.region),
+            account,
+            self._settings,
+            self._config,
+        )
+
+    def _sts_creator(self) -> Any:
+        return partial(
+            self._own.client,
+            region_name=self._settings.region,
+            endpoint_url=self._settings.endpoint_url,
+            config=client_config(self._settings),
+        )

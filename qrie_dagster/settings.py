@@ -1,0 +1,172 @@
+"""Every knob of qrie, read from ``QRIE_…`` environment variables and an optional ``.env`` file.
+
+Validated as a whole when a process starts: a wrong value ends it with one sentence per mistake.
+"""
+
+import re
+from functools import cache
+from typing import Annotated, Any, Literal
+
+from croniter import croniter
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from qrie_dagster.errors import QrieError
+
+PREFIX = "QRIE_"
+
+
+def _cron(value: str) -> str:
+    if len(value.split()) != 5 or not croniter.is_valid(value):
+        raise ValueError("must be a cron expression of five fields, such as '0 4 * * *'")
+    return value
+
+
+Cron = Annotated[str, AfterValidator(_cron)]
+Words = Annotated[list[str], NoDecode]
+Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+.*$")]
+
+
+class Settings(BaseSettings):
+    """One field per environment variable: ``table_prefix`` is ``QRIE_TABLE_PREFIX``."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True)
+
+    table_prefix: str = Field(
+        "qrie_", pattern=r"^[A-Za-z0-9_.-]{1,100}$", description="Prefix of the DynamoDB table names."
+    )
+    region: str = Field(
+        "us-east-1",
+        pattern=r"^[a-z]{2}(-[a-z]+)+-\d$",
+        description="AWS region of qrie's own tables, and where member accounts are entered.",
+    )
+    partition: Literal["aws", "aws-cn", "aws-us-gov"] = Field(
+        "aws", description="AWS partition of the accounts."
+    )
+    endpoint_url: Url | None = Field(
+        None, description="Endpoint of every AWS call; empty means AWS itself. For emulators."
+    )
+    dynamodb_endpoint_url: Url | None = Field(
+        None, description="Endpoint of DynamoDB, where it differs from `QRIE_ENDPOINT_URL`."
+    )
+    role_name_pattern: str = Field(
+        "QrieReadOnly-{account}",
+        pattern=r"^[\w+=,.@{}-]{1,128}$",
+        description="Name of the role assumed in a member account; `{account}` stands for its id.",
+    )
+    external_id: SecretStr | None = Field(
+        None, description="External id that the member roles ask for. A secret."
+    )
+    regions: Words = Field(
+        default_factory=list,
+        description="Regions to scan, separated by commas; empty means all that an account has enabled.",
+    )
+    accounts_per_run: int = Field(
+        25, ge=1, le=1000, description="Accounts in one Dagster run of a scan."
+    )
+    parallel_accounts: int = Field(
+        2, ge=1, le=32, description="Accounts scanned at the same time within a run."
+    )
+    concurrency_per_account: int = Field(
+        16, ge=1, le=64, description="AWS calls under way at the same time in one account."
+    )
+    aws_max_attempts: int = Field(
+        6, ge=1, le=20, description="Attempts at one AWS call, the first included, before it counts as failed."
+    )
+    aws_timeout_seconds: int = Field(
+        20, ge=1, le=120, description="Seconds without an answer after which an attempt has failed."
+    )
+    inventory_cron: Cron = Field("0 0 * * 6", description="When the full inventory runs, UTC.")
+    policy_cron: Cron = Field("0 4 * * *", description="When the full policy scan runs, UTC.")
+    inventory_drift_hours: float = Field(
+        192, gt=0, le=8760, description="Age of the last full inventory, in hours, beyond which it has drifted."
+    )
+    policy_drift_hours: float = Field(
+        26, gt=0, le=8760, description="Age of the last full policy scan, in hours, beyond which it has drifted."
+    )
+    sudden_loss_percent: int = Field(
+        30, ge=1, le=100, description="Share of an account's resources lost in one scan that raises an alarm."
+    )
+    launch_all_policies: bool = Field(
+        True, description="Launch every policy, for everything, when the tables are first created."
+    )
+    dashboard_host: str = Field(
+        "127.0.0.1", min_length=1, description="Address the dashboard binds to."
+    )
+    dashboard_port: int = Field(8010, ge=1, le=65535, description="Port of the dashboard.")
+    dagster_url: Url = Field("http://127.0.0.1:3000", description="Where Dagster's webserver answers.")
+    api_token: SecretStr | None = Field(
+        None,
+        min_length=16,
+        description="Token of the dashboard's API, at least 16 characters. Generated and printed when empty. A secret.",
+    )
+    cors_origins: Words = Field(
+        default_factory=list, description="Origins that may call the API from a browser, separated by commas."
+    )
+
+    @field_validator("regions", "cors_origins", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
+
+    @field_validator("endpoint_url", "dynamodb_endpoint_url", "external_id", "api_token", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: Any) -> Any:
+        return None if value == "" else value
+
+    @field_validator("regions")
+    @classmethod
+    def _regions(cls, value: list[str]) -> list[str]:
+        for region in value:
+            if not re.fullmatch(r"[a-z]{2}(-[a-z]+)+-\d", region):
+                raise ValueError(f"must be AWS regions such as eu-west-1, separated by commas; {region!r} is none")
+        return value
+
+    @field_validator("role_name_pattern")
+    @classmethod
+    def _role(cls, value: str) -> str:
+        if re.findall(r"\{.*?\}", value) not in ([], ["{account}"]) or value.count("{") != value.count("}"):
+            raise ValueError("may hold {account} once and no other braces")
+        return value
+
+    def role_arn(self, account_id: str) -> str:
+        """The ARN of the role that qrie assumes in a member account."""
+        name = self.role_name_pattern.replace("{account}", account_id)
+        return f"arn:{self.partition}:iam::{account_id}:role/{name}"
+
+
+@cache
+def settings() -> Settings:
+    """The settings of this process. Raises QrieError with one sentence per wrong variable."""
+    return load_settings()
+
+
+def load_settings(**values: Any) -> Settings:
+    """Settings from the environment, with ``values`` in front of it. Raises QrieError like ``settings``."""
+    try:
+        return Settings(**values)
+    except ValidationError as invalid:
+        raise QrieError("\n".join(_sentence(error) for error in invalid.errors())) from None
+
+
+_SECRETS = {name for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)}
+
+
+def _sentence(error: ErrorDetails) -> str:
+    name = str(error["loc"][0])
+    value = "the value given" if name in _SECRETS else repr(error["input"])
+    wish = error["msg"].removeprefix("Value error, ")
+    wish = wish[0].lower() + wish[1:]
+    meaning = (Settings.model_fields[name].description or "").split(".")[0]
+    return f"{PREFIX}{name.upper()} is {value}, which cannot be used: {wish}. It is: {meaning}."
+
+
+def settings_table() -> str:
+    """All settings as a Markdown table, for the documentation."""
+    rows = ["| variable | default | meaning |", "|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        default = field.get_default(call_default_factory=True)
+        shown = "" if default in (None, []) else f"`{str(default).lower() if default is True else default}`"
+        rows.append(f"| `{PREFIX}{name.upper()}` | {shown} | {field.description} |")
+    return "\n".join(rows) + "\n"

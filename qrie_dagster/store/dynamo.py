@@ -1,0 +1,220 @@
+"""The edge to DynamoDB: plain Python values on this side, errors in words, every page followed."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from decimal import Decimal
+from time import sleep
+from typing import Any, TypeAlias, TypeVar
+
+from boto3.dynamodb.conditions import Attr, ConditionBase, Key
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    PartialCredentialsError,
+)
+
+from qrie_dagster.aws import error_code, explain, own_session
+from qrie_dagster.errors import StoreError
+from qrie_dagster.settings import Settings
+
+DynamoItem: TypeAlias = dict[str, Any]
+T = TypeVar("T")
+R = TypeVar("R")
+
+# Writes under way at once. A single writer leaves most of the time to the network.
+WRITERS = 16
+BATCH_GET = 100
+MAX_BATCH_ROUNDS = 12
+
+__all__ = ["Attr", "ConditionFailedError", "Dynamo", "DynamoItem", "Key"]
+
+
+class ConditionFailedError(Exception):
+    """A conditional write lost: what is stored is not what the writer had seen."""
+
+
+class Dynamo:
+    """One DynamoDB client and the table prefix.
+
+    Every method raises StoreError, in words, for what DynamoDB refuses, and ConditionFailedError for a
+    condition that did not hold. Numbers are integers on both sides: nothing above ever sees a Decimal.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.prefix = settings.table_prefix
+        self.endpoint = settings.dynamodb_endpoint_url or settings.endpoint_url
+        self._region = settings.region
+        resource = own_session(settings).resource(
+            "dynamodb",
+            region_name=settings.region,
+            endpoint_url=self.endpoint,
+            config=Config(
+                # DynamoDB throttles for seconds at a time while a table grows: keep trying longer than elsewhere.
+                retries={"mode": "standard", "total_max_attempts": max(10, settings.aws_max_attempts)},
+                connect_timeout=min(5, settings.aws_timeout_seconds),
+                read_timeout=settings.aws_timeout_seconds,
+                max_pool_connections=2 * WRITERS,
+            ),
+        )
+        # The client behind a resource takes and gives plain values and, unlike the resource, is safe to share.
+        self.client: Any = resource.meta.client
+
+    def name(self, table: str) -> str:
+        """The full name of a table."""
+        return self.prefix + table
+
+    def get(self, table: str, key: Mapping[str, Any], *, consistent: bool = True) -> DynamoItem | None:
+        """One item, or None."""
+        with self.explained(table):
+            answer = self.client.get_item(TableName=self.name(table), Key=key, ConsistentRead=consistent)
+        return plain(answer["Item"]) if "Item" in answer else None
+
+    def put(self, table: str, item: Mapping[str, Any], condition: ConditionBase | None = None) -> None:
+        """Write one item."""
+        extra = {"ConditionExpression": condition} if condition is not None else {}
+        with self.explained(table):
+            self.client.put_item(TableName=self.name(table), Item=item, **extra)
+
+    def update(
+        self,
+        table: str,
+        key: Mapping[str, Any],
+        set_: Mapping[str, Any] | None = None,
+        *,
+        set_once: Mapping[str, Any] | None = None,
+        remove: Sequence[str] = (),
+        condition: ConditionBase | None = None,
+    ) -> DynamoItem:
+        """Set, set-if-absent and remove attributes of one item; returns the old values of what changed."""
+        names: dict[str, str] = {}
+        values: dict[str, Any] = {}
+        clauses: list[str] = []
+        for number, (attribute, value) in enumerate({**(set_ or {}), **(set_once or {})}.items()):
+            names[f"#s{number}"] = attribute
+            values[f":s{number}"] = value
+            once = attribute in (set_once or {})
+            new = f"if_not_exists(#s{number}, :s{number})" if once else f":s{number}"
+            clauses.append(f"#s{number} = {new}")
+        expression = "SET " + ", ".join(clauses) if clauses else ""
+        if remove:
+            names |= {f"#r{number}": attribute for number, attribute in enumerate(remove)}
+            expression += " REMOVE " + ", ".join(f"#r{number}" for number in range(len(remove)))
+        extra: dict[str, Any] = {"ExpressionAttributeNames": names}
+        if values:
+            extra["ExpressionAttributeValues"] = values
+        if condition is not None:
+            extra["ConditionExpression"] = condition
+        with self.explained(table):
+            answer = self.client.update_item(
+                TableName=self.name(table),
+                Key=key,
+                UpdateExpression=expression.strip(),
+                ReturnValues="UPDATED_OLD",
+                **extra,
+            )
+        return plain(answer.get("Attributes", {}))
+
+    def delete(self, table: str, key: Mapping[str, Any], condition: ConditionBase | None = None) -> None:
+        """Delete one item."""
+        extra = {"ConditionExpression": condition} if condition is not None else {}
+        with self.explained(table):
+            self.client.delete_item(TableName=self.name(table), Key=key, **extra)
+
+    def query(self, table: str, condition: ConditionBase, **extra: Any) -> Iterator[DynamoItem]:
+        """All items of a query, page after page."""
+        return self._items("query", table, KeyConditionExpression=condition, **extra)
+
+    def scan(self, table: str, **extra: Any) -> Iterator[DynamoItem]:
+        """All items of a table, page after page."""
+        return self._items("scan", table, **extra)
+
+    def query_page(
+        self, table: str, condition: ConditionBase, limit: int, start: Mapping[str, Any] | None, **extra: Any
+    ) -> tuple[list[DynamoItem], DynamoItem | None]:
+        """One page of a query and the key to go on from, None at the end."""
+        if start:
+            extra["ExclusiveStartKey"] = start
+        with self.explained(table):
+            answer = self.client.query(
+                TableName=self.name(table), KeyConditionExpression=condition, Limit=limit, **extra
+            )
+        last = answer.get("LastEvaluatedKey")
+        return [plain(item) for item in answer["Items"]], plain(last) if last else None
+
+    def batch_get(self, table: str, keys: Sequence[Mapping[str, Any]]) -> Iterator[DynamoItem]:
+        """The items that exist among ``keys``, in no order. Keys DynamoDB left out are asked for again."""
+        name = self.name(table)
+        for start in range(0, len(keys), BATCH_GET):
+            wanted: Any = {name: {"Keys": list(keys[start : start + BATCH_GET]), "ConsistentRead": True}}
+            for attempt in range(MAX_BATCH_ROUNDS):
+                with self.explained(table):
+                    answer = self.client.batch_get_item(RequestItems=wanted)
+                yield from map(plain, answer["Responses"].get(name, ()))
+                wanted = answer.get("UnprocessedKeys")
+                if not wanted:
+                    break
+                sleep(min(5.0, 0.05 * 2**attempt))
+            else:
+                raise StoreError(f"DynamoDB kept leaving keys of {name} unread: raise its capacity, or try later.")
+
+    def _items(self, operation: str, table: str, **parameters: Any) -> Iterator[DynamoItem]:
+        pages = self.client.get_paginator(operation).paginate(TableName=self.name(table), **parameters)
+        with self.explained(table):
+            for page in pages:
+                yield from map(plain, page["Items"])
+
+    @contextmanager
+    def explained(self, table: str) -> Iterator[None]:
+        """Turn what botocore raises into StoreError or ConditionFailedError."""
+        where = f"{self.name(table)} in {self._region}" + (f" at {self.endpoint}" if self.endpoint else "")
+        try:
+            yield
+        except ClientError as error:
+            code = error_code(error)
+            if code == "ConditionalCheckFailedException":
+                raise ConditionFailedError from error
+            if code == "ResourceNotFoundException":
+                raise StoreError(f"Table {where} does not exist: run 'qrie tables create'.") from error
+            raise StoreError(f"DynamoDB refused a call on {where}: {explain(error)}") from error
+        except (NoCredentialsError, PartialCredentialsError) as error:
+            raise StoreError(
+                "No AWS credentials for DynamoDB: set AWS_PROFILE, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY,"
+                " or run where an instance role is attached."
+            ) from error
+        except EndpointConnectionError as error:
+            raise StoreError(
+                f"DynamoDB does not answer ({where}): check QRIE_REGION, QRIE_ENDPOINT_URL and the network."
+            ) from error
+        except BotoCoreError as error:
+            raise StoreError(f"DynamoDB did not answer a call on {where}: {explain(error)}") from error
+
+
+def plain(value: Any) -> Any:
+    """DynamoDB's values as Python's own: Decimal to int, Binary to bytes, sets to sorted lists."""
+    if isinstance(value, Mapping):
+        return {key: plain(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [plain(inner) for inner in value]
+    if isinstance(value, set):
+        return sorted(plain(inner) for inner in value)
+    if isinstance(value, Decimal):
+        return int(value)
+    if hasattr(value, "value") and isinstance(value.value, bytes):
+        return value.value
+    return value
+
+
+def concurrently(write: Callable[[T], R], things: Iterable[T]) -> Iterator[R]:
+    """``write`` applied to each of ``things`` by several threads; stops at the first error and raises it."""
+    with ThreadPoolExecutor(WRITERS, thread_name_prefix="dynamodb") as pool:
+        futures = [pool.submit(write, thing) for thing in things]
+        try:
+            for future in futures:
+                yield future.result()
+        finally:
+            for future in futures:
+                future.cancel()

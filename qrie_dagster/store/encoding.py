@@ -1,0 +1,71 @@
+"""How configurations and evidence are kept: compressed JSON behind a version byte.
+
+A resource is mostly repeated key names: zlib makes it five to ten times smaller, and DynamoDB charges by the
+kilobyte. Readers outside the store never see this.
+"""
+
+import json
+import zlib
+from collections.abc import Mapping
+from hashlib import blake2b
+from typing import Any
+
+from qrie_dagster.errors import StoreError
+
+VERSION = b"\x01"
+
+# DynamoDB takes items of 400 KB, names and keys included.
+LARGEST = 380_000
+
+
+def encode(value: Any) -> bytes:
+    """JSON values as bytes."""
+    return VERSION + zlib.compress(_dumps(value), 6)
+
+
+def decode(data: bytes) -> Any:
+    """What ``encode`` was given. Raises StoreError for a format this version does not know."""
+    if data[:1] != VERSION:
+        raise StoreError(
+            f"A stored configuration has format {data[:1].hex()}, which this version of qrie cannot read: use a newer one."
+        )
+    return json.loads(zlib.decompress(data[1:]))
+
+
+def encode_to_fit(configuration: Mapping[str, Any]) -> tuple[bytes, list[str]]:
+    """The configuration encoded, and the keys that had to be left out because it would not fit in an item.
+
+    The largest keys go first. A key left out is unknown to policies, never absent.
+    """
+    encoded = encode(configuration)
+    if len(encoded) <= LARGEST:
+        return encoded, []
+    kept = dict(configuration)
+    left_out: list[str] = []
+    for key in sorted(kept, key=lambda key: len(encode(kept[key])), reverse=True):
+        del kept[key]
+        left_out.append(key)
+        encoded = encode(kept)
+        if len(encoded) <= LARGEST:
+            break
+    return encoded, sorted(left_out)
+
+
+def content_hash(value: Any) -> str:
+    """A hash that is equal for equal content, whatever the order of keys and of lists.
+
+    AWS does not promise the order of most lists, and no posture depends on it.
+    """
+    return blake2b(_dumps(_ordered(value)), digest_size=16).hexdigest()
+
+
+def _ordered(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _ordered(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return sorted((_ordered(inner) for inner in value), key=_dumps)
+    return value
+
+
+def _dumps(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
