@@ -49,12 +49,12 @@ def client_config(settings: Settings, **extra: Any) -> Config:
     )
 
 
-def own_session(settings: Settings) -> boto3.Session:
+def own_session(settings: Settings) -> Any:
     """A session with qrie's own credentials, from the usual places boto3 looks in."""
     return boto3.Session(botocore_session=_botocore_session(), region_name=settings.region)
 
 
-def _botocore_session() -> botocore.session.Session:
+def _botocore_session() -> Any:
     session = botocore.session.Session()
     session.register_component("data_loader", _LOADER)
     return session
@@ -63,7 +63,7 @@ def _botocore_session() -> botocore.session.Session:
 class AccountSession:
     """One member account, entered. Clients are made once per (service, region) and shared by threads."""
 
-    def __init__(self, session: boto3.Session, account: Account, settings: Settings, config: Config) -> None:
+    def __init__(self, session: Any, account: Account, settings: Settings, config: Config) -> None:
         self.account_id = account.account_id
         self.partition = settings.partition
         self._account = account

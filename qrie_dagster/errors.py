@@ -13,5 +13,9 @@ class StoreError(QrieError):
     """DynamoDB could not be read or written: missing table, no credentials, endpoint down, access denied."""
 
 
+class MissingTableError(StoreError):
+    """A table of qrie's does not exist."""
+
+
 class AwsAccessError(QrieError):
     """A member account could not be entered: its role is missing, denied, or the endpoint did not answer."""

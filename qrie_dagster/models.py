@@ -10,12 +10,16 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Configuration: TypeAlias = Mapping[str, Any]
 
+
 class UnknownFactError(Exception):
     """A policy asked for something the inventory could not read."""
 
 
 # The region of what has none: IAM, and the listing of S3 buckets.
 GLOBAL = "global"
+
+# Stands for the regions of an account whose list could not be read.
+ALL_REGIONS = "all regions"
 
 
 class ScanKind(StrEnum):
@@ -164,6 +168,7 @@ class Outcome(BaseModel):
     failed: bool = False
 
     resources_found: int = 0
+    resources_before: int = 0
     resources_created: int = 0
     resources_updated: int = 0
     resources_deleted: int = 0
@@ -222,9 +227,7 @@ def _included(wanted: Iterable[str], matched: bool) -> bool:
     return matched or not wanted
 
 
-def _tagged(
-    wanted: Mapping[str, list[str]], account: Mapping[str, str], own: Mapping[str, str], combine: Any
-) -> bool:
+def _tagged(wanted: Mapping[str, list[str]], account: Mapping[str, str], own: Mapping[str, str], combine: Any) -> bool:
     return bool(wanted) and bool(
         combine(own.get(key) in values or account.get(key) in values for key, values in wanted.items())
     )

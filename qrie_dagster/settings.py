@@ -41,9 +41,7 @@ class Settings(BaseSettings):
         pattern=r"^[a-z]{2}(-[a-z]+)+-\d$",
         description="AWS region of qrie's own tables, and where member accounts are entered.",
     )
-    partition: Literal["aws", "aws-cn", "aws-us-gov"] = Field(
-        "aws", description="AWS partition of the accounts."
-    )
+    partition: Literal["aws", "aws-cn", "aws-us-gov"] = Field("aws", description="AWS partition of the accounts.")
     endpoint_url: Url | None = Field(
         None, description="Endpoint of every AWS call; empty means AWS itself. For emulators."
     )
@@ -55,24 +53,21 @@ class Settings(BaseSettings):
         pattern=r"^[\w+=,.@{}-]{1,128}$",
         description="Name of the role assumed in a member account; `{account}` stands for its id.",
     )
-    external_id: SecretStr | None = Field(
-        None, description="External id that the member roles ask for. A secret."
-    )
+    external_id: SecretStr | None = Field(None, description="External id that the member roles ask for. A secret.")
     regions: Words = Field(
         default_factory=list,
         description="Regions to scan, separated by commas; empty means all that an account has enabled.",
     )
-    accounts_per_run: int = Field(
-        25, ge=1, le=1000, description="Accounts in one Dagster run of a scan."
-    )
-    parallel_accounts: int = Field(
-        2, ge=1, le=32, description="Accounts scanned at the same time within a run."
-    )
+    accounts_per_run: int = Field(25, ge=1, le=1000, description="Accounts in one Dagster run of a scan.")
+    parallel_accounts: int = Field(2, ge=1, le=32, description="Accounts scanned at the same time within a run.")
     concurrency_per_account: int = Field(
         16, ge=1, le=64, description="AWS calls under way at the same time in one account."
     )
     aws_max_attempts: int = Field(
-        6, ge=1, le=20, description="Attempts at one AWS call, the first included, before it counts as failed."
+        6,
+        ge=1,
+        le=20,
+        description="Attempts at one AWS call, the first included, before it counts as failed.",
     )
     aws_timeout_seconds: int = Field(
         20, ge=1, le=120, description="Seconds without an answer after which an attempt has failed."
@@ -80,10 +75,16 @@ class Settings(BaseSettings):
     inventory_cron: Cron = Field("0 0 * * 6", description="When the full inventory runs, UTC.")
     policy_cron: Cron = Field("0 4 * * *", description="When the full policy scan runs, UTC.")
     inventory_drift_hours: float = Field(
-        192, gt=0, le=8760, description="Age of the last full inventory, in hours, beyond which it has drifted."
+        192,
+        gt=0,
+        le=8760,
+        description="Age of the last full inventory, in hours, beyond which it has drifted.",
     )
     policy_drift_hours: float = Field(
-        26, gt=0, le=8760, description="Age of the last full policy scan, in hours, beyond which it has drifted."
+        26,
+        gt=0,
+        le=8760,
+        description="Age of the last full policy scan, in hours, beyond which it has drifted.",
     )
     sudden_loss_percent: int = Field(
         30, ge=1, le=100, description="Share of an account's resources lost in one scan that raises an alarm."
@@ -91,9 +92,7 @@ class Settings(BaseSettings):
     launch_all_policies: bool = Field(
         True, description="Launch every policy, for everything, when the tables are first created."
     )
-    dashboard_host: str = Field(
-        "127.0.0.1", min_length=1, description="Address the dashboard binds to."
-    )
+    dashboard_host: str = Field("127.0.0.1", min_length=1, description="Address the dashboard binds to.")
     dashboard_port: int = Field(8010, ge=1, le=65535, description="Port of the dashboard.")
     dagster_url: Url = Field("http://127.0.0.1:3000", description="Where Dagster's webserver answers.")
     api_token: SecretStr | None = Field(

@@ -8,17 +8,15 @@ makes one key of one resource unknown.
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from datetime import date, datetime
 from typing import Any
 
 import jmespath
 
 from qrie_dagster.aws import AWS_ERRORS, AccountSession, error_code, explain
-from qrie_dagster.inventory.resource_type import Detail, Item, Listing, ResourceType, Service
-from qrie_dagster.models import GLOBAL, Collected, ListedScope, Resource
+from qrie_dagster.inventory.resource_type import Detail, Enrichment, Item, Listing, ResourceType, Service
+from qrie_dagster.json_values import to_json
+from qrie_dagster.models import ALL_REGIONS, GLOBAL, Collected, ListedScope, Resource
 from qrie_dagster.times import now_ms
-
-ALL_REGIONS = "all regions"
 
 
 def collect(session: AccountSession, service: Service, concurrency: int) -> Collected:
@@ -100,7 +98,10 @@ class _Collection:
             return ()
         for region in disabled:
             self._fail(
-                kinds, region, started, "the region is not enabled in this account: enable it or do not scan it"
+                kinds,
+                region,
+                started,
+                "the region is not enabled in this account: enable it or do not scan it",
             )
         if not regions and not disabled:
             self._fail(kinds, ALL_REGIONS, started, "AWS named no region")
@@ -135,7 +136,7 @@ class _Collection:
             ]
             self.found += found
             if kind.enrich and found:
-                tasks.add(self.pool.submit(self._enrich, kind, listed.region, found))
+                tasks.add(self.pool.submit(self._enrich, kind.enrich, listed.region, found))
             tasks |= {self.pool.submit(self._detail, one, detail) for one in found for detail in kind.details}
         return tasks
 
@@ -144,13 +145,12 @@ class _Collection:
             return listed_in
         return jmespath.search(kind.region, item) or self.home
 
-    def _enrich(self, kind: ResourceType, region: str, found: list[_Found]) -> None:
-        assert kind.enrich is not None
+    def _enrich(self, enrichment: Enrichment, region: str, found: list[_Found]) -> None:
         try:
-            kind.enrich.function(self._client(region), [one.item for one in found])
+            enrichment.function(self._client(region), [one.item for one in found])
         except AWS_ERRORS as error:
             for one in found:
-                one.unread[kind.enrich.key] = explain(error)
+                one.unread[enrichment.key] = explain(error)
 
     def _detail(self, one: _Found, detail: Detail) -> None:
         facts = {**one.item, "AccountId": self.session.account_id}
@@ -188,12 +188,15 @@ class _Collection:
             if one.unread:
                 detail_errors[resource.arn] = "; ".join(sorted(set(one.unread.values())))
         scopes = [
-            ListedScope(s.resource_type, s.region, s.describe_time, s.error or unnamed.get((s.resource_type, s.region)))
+            ListedScope(
+                s.resource_type,
+                s.region,
+                s.describe_time,
+                s.error or unnamed.get((s.resource_type, s.region)),
+            )
             for s in self.scopes
         ]
-        return Collected(
-            self.session.account_id, self.service.name, list(resources.values()), scopes, detail_errors
-        )
+        return Collected(self.session.account_id, self.service.name, list(resources.values()), scopes, detail_errors)
 
     def _resource(self, one: _Found) -> Resource:
         kind, item, unread = one.kind, one.item, set(one.unread)
@@ -230,16 +233,3 @@ def _tag_map(tags: Any) -> dict[str, str]:
     if isinstance(tags, Mapping):
         return dict(tags)
     return {tag["Key"]: tag.get("Value", "") for tag in tags or ()}
-
-
-def to_json(value: Any) -> Any:
-    """An answer of boto3 as JSON values: times as ISO 8601, bytes as hexadecimal digits."""
-    if isinstance(value, Mapping):
-        return {str(key): to_json(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple | set):
-        return [to_json(inner) for inner in value]
-    if isinstance(value, datetime | date):
-        return value.isoformat()
-    if isinstance(value, bytes | bytearray):
-        return value.hex()
-    return value

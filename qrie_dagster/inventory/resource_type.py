@@ -41,8 +41,9 @@ ONE_PER_ACCOUNT = Listing(function=lambda _client: [{"Items": [{}]}])
 class Detail:
     """One call per item that adds a key to its configuration.
 
-    ``params`` maps each parameter to a JMESPath on the item, which also holds ``AccountId``. ``result`` picks from the answer. ``absent`` are error codes that mean "not configured": the key is then
-    stored as null, which is data. Any other error leaves the key out, unknown.
+    ``params`` maps each parameter to a JMESPath on the item, which also holds ``AccountId``. ``result`` picks from the
+    answer. ``absent`` are error codes that mean "not configured": the key is then stored as null, which is data. Any
+    other error leaves the key out, unknown.
     """
 
     key: str
@@ -98,7 +99,7 @@ class ResourceType:
     @cached_property
     def find_items(self) -> Callable[[Any], Any]:
         """The compiled ``items`` expression."""
-        return jmespath.compile(self.items).search  # type: ignore[no-any-return]
+        return jmespath.compile(self.items).search
 
     def arn_of(self, item: Item, partition: str, region: str, account_id: str) -> str:
         """The ARN of ``item``, taken or formed. Raises KeyError when the item lacks what the template names."""

@@ -122,9 +122,7 @@ def policy(
     def register(check: Check) -> Check:
         if id in _registry:
             raise ValueError(f"two policies are called {id}")
-        _registry[id] = Policy(
-            id, resource_type, severity, category, description, remediation, tuple(controls), check
-        )
+        _registry[id] = Policy(id, resource_type, severity, category, description, remediation, tuple(controls), check)
         return check
 
     return register

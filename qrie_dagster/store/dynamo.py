@@ -18,7 +18,7 @@ from botocore.exceptions import (
 )
 
 from qrie_dagster.aws import error_code, explain, own_session
-from qrie_dagster.errors import StoreError
+from qrie_dagster.errors import MissingTableError, StoreError
 from qrie_dagster.settings import Settings
 
 DynamoItem: TypeAlias = dict[str, Any]
@@ -30,7 +30,7 @@ WRITERS = 16
 BATCH_GET = 100
 MAX_BATCH_ROUNDS = 12
 
-__all__ = ["Attr", "ConditionFailedError", "Dynamo", "DynamoItem", "Key"]
+__all__ = ["Attr", "ConditionBase", "ConditionFailedError", "Dynamo", "DynamoItem", "Key"]
 
 
 class ConditionFailedError(Exception):
@@ -116,7 +116,8 @@ class Dynamo:
                 ReturnValues="UPDATED_OLD",
                 **extra,
             )
-        return plain(answer.get("Attributes", {}))
+        old: DynamoItem = plain(answer.get("Attributes", {}))
+        return old
 
     def delete(self, table: str, key: Mapping[str, Any], condition: ConditionBase | None = None) -> None:
         """Delete one item."""
@@ -178,7 +179,7 @@ class Dynamo:
             if code == "ConditionalCheckFailedException":
                 raise ConditionFailedError from error
             if code == "ResourceNotFoundException":
-                raise StoreError(f"Table {where} does not exist: run 'qrie tables create'.") from error
+                raise MissingTableError(f"Table {where} does not exist: run 'qrie tables create'.") from error
             raise StoreError(f"DynamoDB refused a call on {where}: {explain(error)}") from error
         except (NoCredentialsError, PartialCredentialsError) as error:
             raise StoreError(

@@ -7,7 +7,6 @@ kilobyte. Readers outside the store never see this.
 import json
 import zlib
 from collections.abc import Mapping
-from hashlib import blake2b
 from typing import Any
 
 from qrie_dagster.errors import StoreError
@@ -26,9 +25,7 @@ def encode(value: Any) -> bytes:
 def decode(data: bytes) -> Any:
     """What ``encode`` was given. Raises StoreError for a format this version does not know."""
     if data[:1] != VERSION:
-        raise StoreError(
-            f"A stored configuration has format {data[:1].hex()}, which this version of qrie cannot read: use a newer one."
-        )
+        raise StoreError(f"A stored configuration has format {data[:1].hex()}, which this qrie is too old to read.")
     return json.loads(zlib.decompress(data[1:]))
 
 
@@ -49,22 +46,6 @@ def encode_to_fit(configuration: Mapping[str, Any]) -> tuple[bytes, list[str]]:
         if len(encoded) <= LARGEST:
             break
     return encoded, sorted(left_out)
-
-
-def content_hash(value: Any) -> str:
-    """A hash that is equal for equal content, whatever the order of keys and of lists.
-
-    AWS does not promise the order of most lists, and no posture depends on it.
-    """
-    return blake2b(_dumps(_ordered(value)), digest_size=16).hexdigest()
-
-
-def _ordered(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _ordered(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return sorted((_ordered(inner) for inner in value), key=_dumps)
-    return value
 
 
 def _dumps(value: Any) -> bytes:

@@ -6,7 +6,7 @@ from typing import Any
 
 from botocore.exceptions import WaiterError
 
-from qrie_dagster.errors import StoreError
+from qrie_dagster.errors import MissingTableError, StoreError
 from qrie_dagster.store.dynamo import Dynamo
 
 ACCOUNTS = "accounts"
@@ -58,10 +58,8 @@ def _describe(dynamo: Dynamo, table: str) -> dict[str, Any] | None:
         with dynamo.explained(table):
             description: dict[str, Any] = dynamo.client.describe_table(TableName=dynamo.name(table))["Table"]
             return description
-    except StoreError as error:
-        if "does not exist" in str(error):
-            return None
-        raise
+    except MissingTableError:
+        return None
 
 
 def _refuse_other_shape(name: str, shape: TableShape, description: dict[str, Any]) -> None:
@@ -112,13 +110,11 @@ def _create(dynamo: Dynamo, table: str) -> None:
 
 def _wait(dynamo: Dynamo, table: str) -> None:
     name = dynamo.name(table)
+    waiter = dynamo.client.get_waiter("table_exists")
     try:
-        with dynamo.explained(table):
-            dynamo.client.get_waiter("table_exists").wait(
-                TableName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 120}
-            )
+        waiter.wait(TableName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 120})
     except WaiterError as error:
-        raise StoreError(f"Table {name} did not become active within two minutes: look at it in the console.") from error
+        raise StoreError(f"Table {name} is not active after two minutes.") from error
 
 
 def _expire(dynamo: Dynamo, table: str) -> None:

@@ -5,7 +5,9 @@ from typing import Any
 from qrie_dagster.inventory.resource_type import Listing, ResourceType, Service
 
 
-def _type(name: str, operation: str, items: str, arn: str, drop: frozenset[str] = frozenset(), **params: Any) -> ResourceType:
+def _type(
+    name: str, operation: str, items: str, arn: str, drop: frozenset[str] = frozenset(), **params: Any
+) -> ResourceType:
     return ResourceType(
         name=f"AWS::EC2::{name}",
         listing=Listing(operation, params=tuple(params.items())),

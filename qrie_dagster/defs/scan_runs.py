@@ -1,0 +1,208 @@
+"""How scans and Dagster's runs belong together: tags, chunks, and the walk over a run's accounts."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from datetime import datetime
+from itertools import islice
+
+from dagster import (
+    AssetExecutionContext,
+    AssetMaterialization,
+    AssetObservation,
+    DagsterInstance,
+    DagsterRun,
+    Failure,
+    MetadataValue,
+    RunRequest,
+    RunsFilter,
+)
+
+from qrie_dagster.errors import QrieError
+from qrie_dagster.models import Account, Outcome, ScanKind, ScanType
+from qrie_dagster.settings import settings
+from qrie_dagster.store import Store
+from qrie_dagster.store.summary import Scan
+from qrie_dagster.times import as_ms, now_ms
+
+SCAN_ID = "qrie/scan_id"
+CHUNK = "qrie/chunk"
+CHUNKS = "qrie/chunks"
+# The kind of scan to launch for the same accounts once this one has ended.
+THEN = "qrie/then"
+RANGE_START = "dagster/asset_partition_range_start"
+RANGE_END = "dagster/asset_partition_range_end"
+BACKFILL = "dagster/backfill"
+WILL_RETRY = "dagster/will_retry"
+
+
+def tick_scan_id(kind: ScanKind, tick: datetime) -> str:
+    """The id of the scan that a schedule's tick launches: the same however often the tick is evaluated."""
+    return f"{kind.value}-{tick:%Y%m%dT%H%M%SZ}"
+
+
+def chunk_requests(
+    scan_id: str, partitions: Sequence[str], wanted: Iterable[str], job: str | None = None
+) -> list[RunRequest]:
+    """One run per chunk of ``wanted`` accounts.
+
+    A run takes a range of partitions, so a chunk is contiguous in the order of ``partitions``.
+    """
+    chunks = list(_chunks(partitions, set(wanted), settings().accounts_per_run))
+    return [
+        RunRequest(
+            run_key=f"{scan_id}:{number}",
+            job_name=job,
+            tags={
+                SCAN_ID: scan_id,
+                CHUNK: str(number),
+                CHUNKS: str(len(chunks)),
+                RANGE_START: chunk[0],
+                RANGE_END: chunk[-1],
+            },
+        )
+        for number, chunk in enumerate(chunks)
+    ]
+
+
+def _chunks(partitions: Sequence[str], wanted: set[str], size: int) -> Iterator[list[str]]:
+    chunk: list[str] = []
+    for partition in partitions:
+        if chunk and (partition not in wanted or len(chunk) == size):
+            yield chunk
+            chunk = []
+        if partition in wanted:
+            chunk.append(partition)
+    if chunk:
+        yield chunk
+
+
+def scan_id_of(run: DagsterRun) -> str:
+    """The scan a run belongs to: as tagged, or the backfill, or the run alone when a person started it."""
+    return run.tags.get(SCAN_ID) or run.tags.get(BACKFILL) or run.root_run_id or run.run_id
+
+
+def scan_ended(instance: DagsterInstance, run: DagsterRun) -> bool:
+    """Whether every chunk of the scan has ended for good; runs a person started are chunks of their own."""
+    if CHUNKS not in run.tags:
+        return WILL_RETRY not in run.tags
+    latest: dict[str, DagsterRun] = {}
+    for record in instance.get_run_records(RunsFilter(tags={SCAN_ID: run.tags[SCAN_ID]}), ascending=True):
+        latest[record.dagster_run.tags.get(CHUNK, "")] = record.dagster_run
+    latest.pop("", None)
+    return len(latest) == int(run.tags[CHUNKS]) and all(
+        other.is_finished and other.tags.get(WILL_RETRY) != "true" for other in latest.values()
+    )
+
+
+def open_scan(context: AssetExecutionContext, store: Store, kind: ScanKind, services: Sequence[str]) -> Scan:
+    """The scan this run belongs to, as its launcher recorded it, or recorded now if a person started the run."""
+    accounts = () if BACKFILL in context.run.tags else tuple(context.partition_keys)
+    return store.summary.open_scan(
+        Scan(
+            scan_id=scan_id_of(context.run),
+            kind=kind,
+            scan_type=ScanType.BOOTSTRAP,
+            started_ms=now_ms(),
+            accounts=accounts,
+            services=tuple(services) if accounts else (),
+        )
+    )
+
+
+def plan_scan(store: Store, kind: ScanKind, tick: datetime, accounts: Sequence[str], services: Sequence[str]) -> Scan:
+    """Record the scan of the whole estate that a schedule's tick launches."""
+    return store.summary.open_scan(
+        Scan(
+            scan_id=tick_scan_id(kind, tick),
+            kind=kind,
+            scan_type=ScanType.ANTI_ENTROPY,
+            started_ms=max(as_ms(tick), now_ms()),
+            accounts=tuple(accounts),
+            services=tuple(services),
+        )
+    )
+
+
+def scan_accounts(
+    context: AssetExecutionContext,
+    store: Store,
+    parallel: int,
+    scan_one: Callable[[Account], Sequence[Outcome]],
+) -> None:
+    """Scan the accounts of this run, a few at a time, and tell Dagster of each as it ends.
+
+    An account without failures is materialized; one with failures is not, and says why in an observation.
+    Raises Failure when no account succeeded.
+    """
+    accounts = list(context.partition_keys)
+    succeeded = 0
+    for done, (account_id, outcomes) in enumerate(_walk(store, accounts, parallel, scan_one), start=1):
+        failures = [failure for outcome in outcomes for failure in outcome.failures]
+        metadata = _metadata(outcomes)
+        if failures:
+            context.log.warning(
+                "%s failed (%d of %d accounts): %s", account_id, done, len(accounts), "; ".join(failures[:5])
+            )
+            context.log_event(
+                AssetObservation(
+                    context.asset_key,
+                    partition=account_id,
+                    description=failures[0],
+                    metadata={"failures": MetadataValue.md("\n".join(f"- {text}" for text in failures)), **metadata},
+                )
+            )
+        else:
+            succeeded += 1
+            context.log.info("%s done (%d of %d accounts): %s", account_id, done, len(accounts), metadata)
+            context.log_event(AssetMaterialization(context.asset_key, partition=account_id, metadata=metadata))
+    if not succeeded:
+        raise Failure(
+            f"Not one of {len(accounts)} accounts could be scanned; the reason of each is in its observation.",
+            allow_retries=False,
+        )
+
+
+def _walk(
+    store: Store, accounts: Sequence[str], parallel: int, scan_one: Callable[[Account], Sequence[Outcome]]
+) -> Iterator[tuple[str, Sequence[Outcome]]]:
+    """Each account with its outcomes, in the order they end; at most ``parallel`` are in memory."""
+
+    def scan(account_id: str) -> tuple[str, Sequence[Outcome]]:
+        started = now_ms()
+        try:
+            account = store.accounts.get(account_id)
+            if account and account.active:
+                return account_id, scan_one(account)
+            reason = f"{account_id} left the registry before it was scanned."
+        except QrieError as error:
+            reason = str(error)
+        lost = Outcome(
+            account_id=account_id,
+            service="all",
+            started_ms=started,
+            finished_ms=now_ms(),
+            failures=(reason,),
+            failed=True,
+        )
+        return account_id, [lost]
+
+    waiting = iter(accounts)
+    with ThreadPoolExecutor(parallel, thread_name_prefix="account") as pool:
+        running: set[Future[tuple[str, Sequence[Outcome]]]] = {
+            pool.submit(scan, account_id) for account_id in islice(waiting, parallel)
+        }
+        while running:
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield future.result()
+            running |= {pool.submit(scan, account_id) for account_id in islice(waiting, parallel - len(running))}
+
+
+def _metadata(outcomes: Sequence[Outcome]) -> dict[str, int]:
+    """The figures of one account, summed over its services; those that are zero throughout are left out."""
+    totals: dict[str, int] = {"duration_ms": max(o.finished_ms for o in outcomes) - min(o.started_ms for o in outcomes)}
+    for outcome in outcomes:
+        for name, value in outcome:
+            if isinstance(value, int) and not isinstance(value, bool) and not name.endswith("_ms"):
+                totals[name] = totals.get(name, 0) + value
+    return totals

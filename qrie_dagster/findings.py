@@ -1,0 +1,159 @@
+"""Findings and how they change: only on transition. Pure.
+
+A finding row exists only if its resource was once non-compliant. Everything is evaluated; what is written is what
+became ACTIVE, became RESOLVED, or whose evidence or severity changed.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any, TypeAlias
+
+FindingKey: TypeAlias = tuple[str, str]
+
+
+class State(StrEnum):
+    """The two states of a finding."""
+
+    ACTIVE = "ACTIVE"
+    RESOLVED = "RESOLVED"
+
+
+class Reason(StrEnum):
+    """Why a finding was resolved."""
+
+    COMPLIANT = "COMPLIANT"
+    RESOURCE_DELETED = "RESOURCE_DELETED"
+    POLICY_SUSPENDED = "POLICY_SUSPENDED"
+    OUT_OF_SCOPE = "OUT_OF_SCOPE"
+    ACCOUNT_REMOVED = "ACCOUNT_REMOVED"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A resource that breaks, or broke, a policy. Times in ms.
+
+    ``describe_time`` is that of the observation the finding rests on.
+    """
+
+    arn: str
+    policy: str
+    account_service: str
+    state: State
+    severity: int
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    first_seen: int = 0
+    last_evaluated: int = 0
+    describe_time: int = 0
+    resolved_at: int | None = None
+    resolved_reason: Reason | None = None
+
+    @property
+    def key(self) -> FindingKey:
+        """(ARN, policy id)."""
+        return self.arn, self.policy
+
+    @property
+    def open(self) -> bool:
+        """Whether it is ACTIVE."""
+        return self.state is State.ACTIVE
+
+
+@dataclass(frozen=True)
+class Violated:
+    """The resource, as observed at ``describe_time``, breaks the policy."""
+
+    arn: str
+    policy: str
+    account_service: str
+    severity: int
+    evidence: Mapping[str, Any]
+    describe_time: int
+
+
+@dataclass(frozen=True)
+class Settled:
+    """There is a reason why the finding must not be open.
+
+    ``describe_time`` is given where the reason is an observation of the resource.
+    """
+
+    arn: str
+    policy: str
+    reason: Reason
+    describe_time: int | None = None
+
+
+Judgement: TypeAlias = Violated | Settled
+
+
+class Change(StrEnum):
+    """What a transition does to the list of open findings."""
+
+    CREATED = "created"
+    REOPENED = "reopened"
+    UPDATED = "updated"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True)
+class Transition:
+    """A finding before and after; ``judgement`` is why."""
+
+    change: Change
+    before: Finding | None
+    after: Finding
+    judgement: Judgement
+
+
+def transition(judgement: Judgement, stored: Finding | None, now: int) -> Transition | None:
+    """What a judgement changes about the stored finding, None if nothing.
+
+    An observation older than the one the finding rests on changes nothing; the same observation may, because
+    policy, scope and severity change on their own.
+    """
+    if stored and judgement.describe_time is not None and judgement.describe_time < stored.describe_time:
+        return None
+    if isinstance(judgement, Settled):
+        if stored is None or not stored.open:
+            return None
+        return Transition(Change.CLOSED, stored, _closed(stored, judgement, now), judgement)
+    opened = Finding(
+        judgement.arn,
+        judgement.policy,
+        judgement.account_service,
+        State.ACTIVE,
+        judgement.severity,
+        judgement.evidence,
+        stored.first_seen if stored else now,
+        now,
+        judgement.describe_time,
+    )
+    if stored is None:
+        return Transition(Change.CREATED, None, opened, judgement)
+    if not stored.open:
+        return Transition(Change.REOPENED, stored, opened, judgement)
+    if (stored.severity, stored.evidence) != (opened.severity, opened.evidence):
+        return Transition(Change.UPDATED, stored, opened, judgement)
+    return None
+
+
+def _closed(stored: Finding, settled: Settled, now: int) -> Finding:
+    return replace(
+        stored,
+        state=State.RESOLVED,
+        last_evaluated=now,
+        describe_time=settled.describe_time or stored.describe_time,
+        resolved_at=now,
+        resolved_reason=settled.reason,
+    )
+
+
+def transitions(
+    judgements: Mapping[FindingKey, Judgement], stored: Mapping[FindingKey, Finding], now: int
+) -> Iterator[Transition]:
+    """Everything the judgements change."""
+    for key, judgement in judgements.items():
+        changed = transition(judgement, stored.get(key), now)
+        if changed:
+            yield changed

@@ -1,0 +1,98 @@
+"""Run policies over the resources of one (account, service). Pure."""
+
+import traceback
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from qrie_dagster.findings import Finding, FindingKey, Judgement, Reason, Settled, Violated
+from qrie_dagster.json_values import to_json
+from qrie_dagster.models import Account, Resource
+from qrie_dagster.policies.policy import Policy, Status, Surroundings, Verdict, unknown
+from qrie_dagster.store.launched_policies import LaunchedPolicy
+
+
+@dataclass
+class Evaluation:
+    """What the policies say: a judgement per (ARN, policy) they could decide on.
+
+    ``errors`` name policies that broke on a resource; such a resource counts as skipped.
+    """
+
+    judgements: dict[FindingKey, Judgement] = field(default_factory=dict)
+    evaluated: set[str] = field(default_factory=set)
+    skipped: set[str] = field(default_factory=set)
+    errors: list[str] = field(default_factory=list)
+
+
+def evaluate(
+    account: Account,
+    resources: Sequence[Resource],
+    policies: Mapping[str, Policy],
+    launched: Iterable[LaunchedPolicy],
+    now_ms: int,
+) -> Evaluation:
+    """Judge ``resources``, all that is stored of one (account, service), by the active launched policies."""
+    by_type: dict[str, list[Resource]] = {}
+    for resource in resources:
+        by_type.setdefault(resource.resource_type, []).append(resource)
+    surroundings = Surroundings(now_ms, by_type)
+    evaluation = Evaluation()
+    for launch in launched:
+        policy = policies[launch.policy_id]
+        for resource in by_type.get(policy.resource_type, ()):
+            _judge(evaluation, account, resource, policy, launch, surroundings)
+    return evaluation
+
+
+def _judge(
+    evaluation: Evaluation,
+    account: Account,
+    resource: Resource,
+    policy: Policy,
+    launch: LaunchedPolicy,
+    surroundings: Surroundings,
+) -> None:
+    key = (resource.arn, policy.id)
+    if not launch.scope.covers(account, resource.tags):
+        evaluation.judgements[key] = Settled(*key, Reason.OUT_OF_SCOPE)
+        return
+    verdict = _verdict(evaluation, policy, resource, surroundings)
+    if verdict.status is Status.UNKNOWN:
+        evaluation.skipped.add(resource.arn)
+        return
+    evaluation.evaluated.add(resource.arn)
+    if verdict.status is Status.COMPLIANT:
+        evaluation.judgements[key] = Settled(*key, Reason.COMPLIANT, resource.describe_time)
+    else:
+        severity = policy.severity if launch.severity is None else launch.severity
+        evaluation.judgements[key] = Violated(
+            *key, resource.account_service, severity, to_json(verdict.evidence), resource.describe_time
+        )
+
+
+def _verdict(evaluation: Evaluation, policy: Policy, resource: Resource, surroundings: Surroundings) -> Verdict:
+    try:
+        return policy.evaluate(resource, surroundings)
+    # A policy that breaks on one odd resource must not hide its verdicts on all others, nor those of other policies.
+    except Exception as broken:  # noqa: BLE001
+        where = traceback.extract_tb(broken.__traceback__)[-1]
+        evaluation.errors.append(
+            f"{policy.id} broke on {resource.arn}: {type(broken).__name__} in {where.name}, line {where.lineno}"
+        )
+        return unknown("the policy broke")
+
+
+def close_what_has_no_subject(
+    stored: Iterable[Finding], present: set[str], launched: Mapping[str, LaunchedPolicy]
+) -> dict[FindingKey, Judgement]:
+    """Judgements on open findings whose resource is no longer stored or whose policy is not active."""
+    settled: dict[FindingKey, Judgement] = {}
+    for finding in stored:
+        launch = launched.get(finding.policy)
+        if not finding.open:
+            continue
+        if launch is None or not launch.active:
+            settled[finding.key] = Settled(*finding.key, Reason.POLICY_SUSPENDED)
+        elif finding.arn not in present:
+            settled[finding.key] = Settled(*finding.key, Reason.RESOURCE_DELETED)
+    return settled

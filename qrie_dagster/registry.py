@@ -1,0 +1,174 @@
+"""Accounts that come and go: registering, importing, removing, and cleaning up after those that left."""
+
+import csv
+from collections.abc import Iterable, Iterator
+from io import StringIO
+from typing import Any
+
+from pydantic import ValidationError
+
+from qrie_dagster.aws import AWS_ERRORS, client_config, explain, own_session
+from qrie_dagster.errors import QrieError
+from qrie_dagster.findings import Reason, Settled, transitions
+from qrie_dagster.inventory.services import all_services
+from qrie_dagster.models import Account
+from qrie_dagster.settings import Settings
+from qrie_dagster.store import Store
+from qrie_dagster.summary.rollup import refresh_dashboard
+from qrie_dagster.summary.totals import finding_totals
+from qrie_dagster.times import now_ms
+
+COLUMNS = ("account_id", "name", "ou_path", "customer", "regions", "tags")
+
+
+def new_account(account_id: str, **facts: Any) -> Account:
+    """A validated account, registered now. Raises QrieError saying what is wrong."""
+    try:
+        return Account(account_id=account_id, registered_ms=now_ms(), **facts)
+    except ValidationError as invalid:
+        error = invalid.errors()[0]
+        if error["loc"][0] == "account_id":
+            raise QrieError(
+                f"{account_id!r} is not an AWS account id: it has 12 digits, leading zeros included."
+            ) from None
+        raise QrieError(f"{error['loc'][0]} of account {account_id}: {error['msg']}, not {error['input']!r}.") from None
+
+
+def accounts_from_csv(text: str) -> list[Account]:
+    """Accounts from CSV with a header line; only ``account_id`` is required.
+
+    ``regions`` are separated by spaces, ``tags`` are ``key=value`` separated by semicolons. Raises QrieError naming
+    the line.
+    """
+    reader = csv.DictReader(StringIO(text.lstrip("\ufeff")), restkey="surplus")
+    unknown = set(reader.fieldnames or ()) - set(COLUMNS)
+    if "account_id" not in (reader.fieldnames or ()) or unknown:
+        raise QrieError(
+            f"The first line must name the columns, account_id among them; known are {', '.join(COLUMNS)}"
+            + (f"; not {', '.join(sorted(unknown))}." if unknown else ".")
+        )
+    accounts: dict[str, Account] = {}
+    for row in reader:
+        try:
+            account = _account_of(row)
+        except QrieError as error:
+            raise QrieError(f"Line {reader.line_num}: {error}") from None
+        if account.account_id in accounts:
+            raise QrieError(f"Line {reader.line_num}: account {account.account_id} is there twice.")
+        accounts[account.account_id] = account
+    return list(accounts.values())
+
+
+def _account_of(row: dict[str, Any]) -> Account:
+    if "surplus" in row:
+        raise QrieError("there are more values than columns.")
+    given = {name: (value or "").strip() for name, value in row.items()}
+    tags = [pair.partition("=") for pair in given.get("tags", "").split(";") if pair.strip()]
+    if not all(separator for _, separator, _ in tags):
+        raise QrieError(f"tags must be key=value separated by semicolons, not {given['tags']!r}.")
+    return new_account(
+        given["account_id"],
+        name=given.get("name", ""),
+        ou_path=given.get("ou_path", ""),
+        customer=given.get("customer", ""),
+        regions=given.get("regions", "").split(),
+        tags={key.strip(): value.strip() for key, _, value in tags},
+    )
+
+
+def accounts_from_organization(settings: Settings) -> list[Account]:
+    """The accounts of the AWS organisation that qrie's own credentials can see, with OU paths and tags.
+
+    Source: organizations ListRoots, ListChildren-like walks, ListAccountsForParent, ListTagsForResource. Raises
+    QrieError when AWS does not tell.
+    """
+    client = own_session(settings).client(
+        "organizations", endpoint_url=settings.endpoint_url, config=client_config(settings)
+    )
+    try:
+        roots = _pages(client, "list_roots", "Roots")
+        return [account for root in roots for account in _below(client, root["Id"], "")]
+    except AWS_ERRORS as error:
+        raise QrieError(f"The organisation's accounts cannot be listed: {explain(error)}") from error
+
+
+def _below(client: Any, parent: str, path: str) -> Iterator[Account]:
+    for found in _pages(client, "list_accounts_for_parent", "Accounts", ParentId=parent):
+        tags = _pages(client, "list_tags_for_resource", "Tags", ResourceId=found["Id"])
+        yield new_account(
+            found["Id"],
+            name=found.get("Name", ""),
+            ou_path=path or "/",
+            tags={tag["Key"]: tag["Value"] for tag in tags},
+            status="active" if found.get("Status", found.get("State")) == "ACTIVE" else "suspended",
+        )
+    for unit in _pages(client, "list_organizational_units_for_parent", "OrganizationalUnits", ParentId=parent):
+        yield from _below(client, unit["Id"], f"{path}/{unit['Name']}")
+
+
+def _pages(client: Any, operation: str, key: str, **params: Any) -> Iterator[dict[str, Any]]:
+    for page in client.get_paginator(operation).paginate(**params):
+        yield from page[key]
+
+
+def register(store: Store, accounts: Iterable[Account]) -> dict[str, int]:
+    """Add what is new and update what is known; counts of added, updated and unchanged."""
+    known = {account.account_id: account for account in store.accounts.all()}
+    counts = {"added": 0, "updated": 0, "unchanged": 0}
+    for account in accounts:
+        old = known.get(account.account_id)
+        if old is None or old.status == "removed":
+            store.accounts.add(account)
+            counts["added"] += 1
+            continue
+        new = old.model_copy(
+            update={
+                name: value
+                for name in ("name", "ou_path", "tags", "customer", "regions")
+                if (value := getattr(account, name))
+            }
+            | {"status": account.status}
+        )
+        if new.status != old.status:
+            new = new.model_copy(update={"retired_ms": None})
+        if new == old:
+            counts["unchanged"] += 1
+        else:
+            store.accounts.describe(new)
+            counts["updated"] += 1
+    return counts
+
+
+def retire_inactive(store: Store) -> Iterator[str]:
+    """Clean up after every account that is not active any more, a line about each; safe to run again."""
+    accounts = store.accounts.all()
+    left = [account for account in accounts if not account.active and account.retired_ms is None]
+    for account in left:
+        resolved, dropped = retire(store, account)
+        yield f"{account.account_id}: {resolved} findings resolved, {dropped} resources dropped"
+    if left:
+        refresh_dashboard(store, store.accounts.all(), now_ms())
+
+
+def retire(store: Store, account: Account) -> tuple[int, int]:
+    """Resolve the account's findings as ACCOUNT_REMOVED and drop its inventory; how many of each.
+
+    Raises StoreError when the store gives up in the middle; run again, it goes on from there.
+    """
+    resolved = dropped = 0
+    for service in all_services():
+        now = now_ms()
+        stored = {finding.key: finding for finding in store.findings.load(account.account_id, service)}
+        settled = {key: Settled(*key, Reason.ACCOUNT_REMOVED) for key, found in stored.items() if found.open}
+        applied = store.findings.apply(transitions(settled, stored, now), now)
+        if applied.error:
+            raise QrieError(f"Account {account.account_id} could not be cleaned up: {applied.error}")
+        resolved += len(applied.written)
+        dropped += store.resources.forget(account.account_id, service)
+        after = {**stored, **{written.after.key: written.after for written in applied.written}}
+        store.summary.set_part(
+            account.account_id, "Findings", service, finding_totals(after.values(), {}, now).model_dump()
+        )
+        store.summary.set_part(account.account_id, "Resources", service, {})
+    store.accounts.set_retired(account, now_ms())
+    return resolved, dropped

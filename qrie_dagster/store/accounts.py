@@ -1,0 +1,220 @@
+"""``qrie_accounts``: who is registered, and how each account's scans went.
+
+Scan state lives in flat attributes ``<Kind>:<service>:<field>``, so that two services never overwrite each other's.
+
+``Claim:<service>:…`` orders scans and late events of one (account, service): before a scan changes the stored
+inventory it claims the service with the times of its listings. A claim with older listings is refused, and
+a scan whose claim was taken over while it wrote has to look again. Hence an unchanged resource needs no write, yet
+an observation older than the last listing can still be recognised as old.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from qrie_dagster.errors import QrieError
+from qrie_dagster.models import Account, AccountStatus, Outcome, ScanKind, ServiceScan
+from qrie_dagster.store.dynamo import Attr, ConditionFailedError, Dynamo, DynamoItem
+from qrie_dagster.store.encoding import decode, encode
+from qrie_dagster.store.tables import ACCOUNTS
+
+_FIELDS = {
+    "LastAttempt": "last_attempt",
+    "LastSuccess": "last_success",
+    "LastError": "last_error",
+    "ScanId": "scan_id",
+    "Resources": "resources",
+}
+_PREFIXES = {kind.value.capitalize(): kind for kind in ScanKind}
+
+
+class AccountTable:
+    """The registry."""
+
+    def __init__(self, dynamo: Dynamo) -> None:
+        self._dynamo = dynamo
+
+    def all(self) -> list[Account]:
+        """Every account ever registered, by id."""
+        return sorted(map(_account, self._dynamo.scan(ACCOUNTS, ConsistentRead=True)), key=lambda a: a.account_id)
+
+    def active(self) -> list[Account]:
+        """The accounts that scans cover, by id."""
+        return [account for account in self.all() if account.active]
+
+    def get(self, account_id: str) -> Account | None:
+        """One account, or None."""
+        item = self._dynamo.get(ACCOUNTS, {"AccountId": account_id})
+        return _account(item) if item else None
+
+    def add(self, account: Account) -> None:
+        """Register an account, or one that was removed before. Raises QrieError if it is already registered."""
+        condition = Attr("AccountId").not_exists() | Attr("Status").eq("removed")
+        try:
+            self._dynamo.put(ACCOUNTS, _item(account), condition)
+        except ConditionFailedError:
+            raise QrieError(
+                f"Account {account.account_id} is already registered: 'qrie accounts list' shows it."
+            ) from None
+
+    def describe(self, account: Account) -> None:
+        """Change what people say about a registered account: name, OU path, tags, status and so on."""
+        facts = _item(account)
+        remove = [] if account.retired_ms else ["RetiredAt"]
+        self._dynamo.update(
+            ACCOUNTS,
+            {"AccountId": facts.pop("AccountId")},
+            facts,
+            remove=remove,
+            condition=Attr("AccountId").exists(),
+        )
+
+    def set_status(self, account_id: str, status: AccountStatus) -> None:
+        """Activate, suspend or remove an account. Raises QrieError if it is not registered."""
+        try:
+            self._dynamo.update(
+                ACCOUNTS,
+                {"AccountId": account_id},
+                {"Status": status},
+                remove=["RetiredAt"],
+                condition=Attr("AccountId").exists(),
+            )
+        except ConditionFailedError:
+            raise QrieError(
+                f"Account {account_id} is not registered: 'qrie accounts list' shows those that are."
+            ) from None
+
+    def set_retired(self, account: Account, at: int) -> None:
+        """Note that nothing of this inactive account is kept as current; forget how its scans went."""
+        item = self._dynamo.get(ACCOUNTS, {"AccountId": account.account_id}) or {}
+        self._dynamo.update(
+            ACCOUNTS,
+            {"AccountId": account.account_id},
+            {"RetiredAt": at},
+            remove=[name for name in item if ":" in name],
+            condition=Attr("AccountId").exists(),
+        )
+
+    def begin(self, kind: ScanKind, account_id: str, service: str, scan_id: str, at: int) -> None:
+        """Note an attempt. Raises QrieError if the account has left the registry."""
+        self._note(kind, account_id, service, {"LastAttempt": at, "ScanId": scan_id})
+
+    def finish(self, kind: ScanKind, outcome: Outcome, token: str | None = None) -> None:
+        """Note how an attempt ended.
+
+        Raises ConditionFailedError when ``token`` is given and another scan has claimed the service since.
+        """
+        condition = Attr(_claim(outcome.service, "Token")).eq(token) if token else None
+        fields: dict[str, Any]
+        if outcome.succeeded:
+            fields = {"LastSuccess": outcome.finished_ms, "Resources": outcome.resources_found}
+            self._note(kind, outcome.account_id, outcome.service, fields, remove=("LastError",), condition=condition)
+        else:
+            fields = {"LastError": "; ".join(outcome.failures)[:1000] or "failed"}
+            self._note(kind, outcome.account_id, outcome.service, fields, condition=condition)
+
+    def claim(self, account_id: str, service: str, token: str, listed: Mapping[str, int]) -> bool:
+        """Claim a service for the scan ``token``, whose listings began at ``listed`` (scope key to ms).
+
+        False when a listing in it is older than one claimed before, or another scan came first just now: look
+        at AWS again. Raises QrieError if the account has left the registry.
+        """
+        item = self._dynamo.get(ACCOUNTS, {"AccountId": account_id}) or {}
+        before, seen = listing_times(item, service)
+        if any(at < before.get(scope, 0) for scope, at in listed.items()):
+            return False
+        unchanged = Attr(_claim(service, "Token"))
+        try:
+            self._dynamo.update(
+                ACCOUNTS,
+                {"AccountId": account_id},
+                {_claim(service, "Token"): token, _claim(service, "Listed"): encode({**before, **listed})},
+                condition=Attr("Status").eq("active") & (unchanged.eq(seen) if seen else unchanged.not_exists()),
+            )
+        except ConditionFailedError:
+            self._require_active(account_id)
+            return False
+        return True
+
+    def _note(
+        self,
+        kind: ScanKind,
+        account_id: str,
+        service: str,
+        fields: Mapping[str, Any],
+        remove: tuple[str, ...] = (),
+        condition: Any = None,
+    ) -> None:
+        prefix = f"{kind.value.capitalize()}:{service}:"
+        active = Attr("Status").eq("active")
+        try:
+            self._dynamo.update(
+                ACCOUNTS,
+                {"AccountId": account_id},
+                {prefix + name: value for name, value in fields.items()},
+                remove=[prefix + name for name in remove],
+                condition=active & condition if condition is not None else active,
+            )
+        except ConditionFailedError:
+            self._require_active(account_id)
+            raise
+
+    def _require_active(self, account_id: str) -> None:
+        account = self.get(account_id)
+        if account is None or not account.active:
+            raise QrieError(f"Account {account_id} left the registry while it was scanned.") from None
+
+
+def _claim(service: str, field: str) -> str:
+    return f"Claim:{service}:{field}"
+
+
+def listing_times(item: DynamoItem, service: str) -> tuple[dict[str, int], str | None]:
+    """When each scope was last listed (ms, by scope key), and the token of the scan that said so."""
+    listed = item.get(_claim(service, "Listed"))
+    return (decode(listed) if listed else {}), item.get(_claim(service, "Token"))
+
+
+def _item(account: Account) -> DynamoItem:
+    item: DynamoItem = {
+        "AccountId": account.account_id,
+        "Name": account.name,
+        "OuPath": account.ou_path,
+        "Tags": dict(account.tags),
+        "Status": account.status,
+        "Regions": [*account.regions],
+        "Customer": account.customer,
+        "ScheduleOverrides": dict(account.schedule_overrides),
+        "RegisteredAt": account.registered_ms,
+    }
+    if account.retired_ms:
+        item["RetiredAt"] = account.retired_ms
+    return item
+
+
+def _account(item: DynamoItem) -> Account:
+    return Account(
+        account_id=item["AccountId"],
+        name=item.get("Name", ""),
+        ou_path=item.get("OuPath", ""),
+        tags=item.get("Tags", {}),
+        status=item.get("Status", "active"),
+        regions=item.get("Regions", []),
+        customer=item.get("Customer", ""),
+        schedule_overrides=item.get("ScheduleOverrides", {}),
+        registered_ms=item.get("RegisteredAt", 0),
+        retired_ms=item.get("RetiredAt"),
+        scans=_scans(item),
+    )
+
+
+def _scans(item: DynamoItem) -> dict[str, dict[str, ServiceScan]]:
+    fields: dict[tuple[ScanKind, str], dict[str, Any]] = {}
+    for name, value in item.items():
+        prefix, _, rest = name.partition(":")
+        service, _, field = rest.partition(":")
+        if prefix in _PREFIXES and field in _FIELDS:
+            fields.setdefault((_PREFIXES[prefix], service), {})[_FIELDS[field]] = value
+    scans: dict[str, dict[str, ServiceScan]] = {}
+    for (kind, service), values in fields.items():
+        scans.setdefault(kind, {})[service] = ServiceScan(**values)
+    return scans

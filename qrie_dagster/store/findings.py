@@ -1,0 +1,117 @@
+"""``qrie_findings``: one item per (resource, policy) that was ever in violation."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+
+from qrie_dagster.errors import StoreError
+from qrie_dagster.findings import Change, Finding, Reason, State, Transition, transition
+from qrie_dagster.models import account_service
+from qrie_dagster.store.dynamo import Attr, ConditionBase, ConditionFailedError, Dynamo, DynamoItem, Key, concurrently
+from qrie_dagster.store.encoding import decode, encode
+from qrie_dagster.store.tables import FINDINGS, STATE_INDEX
+
+# A finding that changes at every attempt to write it is being fought over by scans that never end.
+MAX_TRIES = 5
+
+
+@dataclass
+class AppliedFindings:
+    """What a write of transitions really changed; ``error`` says why it stopped before the end."""
+
+    changes: Counter[Change] = field(default_factory=Counter)
+    written: list[Transition] = field(default_factory=list)
+    error: str | None = None
+
+
+class FindingTable:
+    """The stored findings."""
+
+    def __init__(self, dynamo: Dynamo) -> None:
+        self._dynamo = dynamo
+
+    def load(self, account_id: str, service: str, state: State | None = None) -> Iterator[Finding]:
+        """The findings of one (account, service), page after page.
+
+        Read from the index, which may lag behind by a moment: ``apply`` decides again on what it finds.
+        """
+        condition: ConditionBase = Key("AccountService").eq(account_service(account_id, service))
+        if state:
+            condition &= Key("State").eq(state)
+        return map(_finding, self._dynamo.query(FINDINGS, condition, IndexName=STATE_INDEX))
+
+    def get(self, arn: str, policy: str) -> Finding | None:
+        """One finding, or None."""
+        item = self._dynamo.get(FINDINGS, {"ARN": arn, "Policy": policy})
+        return _finding(item) if item else None
+
+    def apply(self, transitions: Iterable[Transition], now: int) -> AppliedFindings:
+        """Write transitions. Where another writer was faster, decide again on what is stored now."""
+        applied = AppliedFindings()
+        try:
+            for written in concurrently(partial(self._write, now=now), transitions):
+                if written:
+                    applied.changes[written.change] += 1
+                    applied.written.append(written)
+        except StoreError as error:
+            applied.error = str(error)
+        return applied
+
+    def _write(self, wanted: Transition, now: int) -> Transition | None:
+        current: Transition | None = wanted
+        for _ in range(MAX_TRIES):
+            if current is None:
+                return None
+            try:
+                self._dynamo.put(FINDINGS, _item(current.after), _unchanged(current.before))
+            except ConditionFailedError:
+                key = current.after.key
+                current = transition(current.judgement, self.get(*key), now)
+            else:
+                return current
+        raise StoreError(f"The finding {wanted.after.policy} on {wanted.after.arn} kept changing while it was written.")
+
+
+def _unchanged(before: Finding | None) -> ConditionBase:
+    if before is None:
+        return Attr("ARN").not_exists()
+    return (
+        Attr("State").eq(before.state)
+        & Attr("LastEvaluated").eq(before.last_evaluated)
+        & Attr("DescribeTime").eq(before.describe_time)
+    )
+
+
+def _item(finding: Finding) -> DynamoItem:
+    item: DynamoItem = {
+        "ARN": finding.arn,
+        "Policy": finding.policy,
+        "AccountService": finding.account_service,
+        "State": finding.state.value,
+        "Severity": finding.severity,
+        "Evidence": encode(finding.evidence),
+        "FirstSeen": finding.first_seen,
+        "LastEvaluated": finding.last_evaluated,
+        "DescribeTime": finding.describe_time,
+    }
+    if finding.resolved_at is not None and finding.resolved_reason is not None:
+        item |= {"ResolvedAt": finding.resolved_at, "ResolvedReason": finding.resolved_reason.value}
+    return item
+
+
+def _finding(item: DynamoItem) -> Finding:
+    reason = item.get("ResolvedReason")
+    return Finding(
+        item["ARN"],
+        item["Policy"],
+        item["AccountService"],
+        State(item["State"]),
+        item["Severity"],
+        decode(item["Evidence"]),
+        item["FirstSeen"],
+        item["LastEvaluated"],
+        item["DescribeTime"],
+        item.get("ResolvedAt"),
+        Reason(reason) if reason else None,
+    )

@@ -1,0 +1,90 @@
+"""``qrie_policies``: which policies are launched, for what scope, with which overrides."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from qrie_dagster.errors import QrieError
+from qrie_dagster.models import Scope
+from qrie_dagster.store.dynamo import Attr, ConditionFailedError, Dynamo, DynamoItem
+from qrie_dagster.store.tables import POLICIES
+
+
+class LaunchedPolicy(BaseModel):
+    """A policy that was launched. ``severity`` and ``remediation`` override the policy's own when set."""
+
+    model_config = ConfigDict(frozen=True)
+
+    policy_id: str
+    status: Literal["active", "suspended"] = "active"
+    scope: Scope = Field(default_factory=Scope)
+    severity: int | None = Field(None, ge=0, le=100)
+    remediation: str | None = None
+    created_ms: int = 0
+    updated_ms: int = 0
+
+    @property
+    def active(self) -> bool:
+        """Whether scans evaluate it."""
+        return self.status == "active"
+
+
+class LaunchedPolicyTable:
+    """The launched policies."""
+
+    def __init__(self, dynamo: Dynamo) -> None:
+        self._dynamo = dynamo
+
+    def all(self) -> list[LaunchedPolicy]:
+        """All launched policies, suspended ones included, by id."""
+        return sorted(map(_policy, self._dynamo.scan(POLICIES, ConsistentRead=True)), key=lambda p: p.policy_id)
+
+    def get(self, policy_id: str) -> LaunchedPolicy | None:
+        """One launched policy, or None."""
+        item = self._dynamo.get(POLICIES, {"PolicyId": policy_id})
+        return _policy(item) if item else None
+
+    def launch(self, policy: LaunchedPolicy) -> None:
+        """Launch a policy. Raises QrieError if it is launched already."""
+        try:
+            self._dynamo.put(POLICIES, _item(policy), Attr("PolicyId").not_exists())
+        except ConditionFailedError:
+            raise QrieError(f"Policy {policy.policy_id} is already launched: update it instead.") from None
+
+    def update(self, policy: LaunchedPolicy) -> None:
+        """Replace what is stored of a launched policy. Raises QrieError if it is not launched."""
+        try:
+            self._dynamo.put(POLICIES, _item(policy), Attr("PolicyId").exists())
+        except ConditionFailedError:
+            raise QrieError(f"Policy {policy.policy_id} is not launched: launch it first.") from None
+
+    def delete(self, policy_id: str) -> None:
+        """Forget a launched policy. Its findings are the next policy scan's, or the caller's, to resolve."""
+        self._dynamo.delete(POLICIES, {"PolicyId": policy_id})
+
+
+def _item(policy: LaunchedPolicy) -> DynamoItem:
+    item: DynamoItem = {
+        "PolicyId": policy.policy_id,
+        "Status": policy.status,
+        "Scope": policy.scope.model_dump(),
+        "CreatedAt": policy.created_ms,
+        "UpdatedAt": policy.updated_ms,
+    }
+    if policy.severity is not None:
+        item["Severity"] = policy.severity
+    if policy.remediation is not None:
+        item["Remediation"] = policy.remediation
+    return item
+
+
+def _policy(item: DynamoItem) -> LaunchedPolicy:
+    return LaunchedPolicy(
+        policy_id=item["PolicyId"],
+        status=item.get("Status", "active"),
+        scope=Scope(**item.get("Scope", {})),
+        severity=item.get("Severity"),
+        remediation=item.get("Remediation"),
+        created_ms=item.get("CreatedAt", 0),
+        updated_ms=item.get("UpdatedAt", 0),
+    )

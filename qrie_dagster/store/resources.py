@@ -1,0 +1,140 @@
+"""``qrie_resources``: one item per resource."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+from qrie_dagster.errors import StoreError
+from qrie_dagster.models import Configuration, Resource, account_service
+from qrie_dagster.reconcile import Changes, Deletion, Stored, content_hash
+from qrie_dagster.store.dynamo import Attr, ConditionBase, ConditionFailedError, Dynamo, DynamoItem, Key, concurrently
+from qrie_dagster.store.encoding import decode, encode_to_fit
+from qrie_dagster.store.tables import RESOURCES
+
+_INDEX = {
+    "ProjectionExpression": "ARN, ResourceType, #region, ConfigHash, DescribeTime",
+    "ExpressionAttributeNames": {"#region": "Region"},
+    "ConsistentRead": True,
+}
+
+
+@dataclass
+class Applied:
+    """What a write of changes really changed; ``error`` says why it stopped before the end."""
+
+    created: int = 0
+    updated: int = 0
+    deleted: int = 0
+    superseded: int = 0
+    error: str | None = None
+
+
+class ResourceTable:
+    """The stored inventory."""
+
+    def __init__(self, dynamo: Dynamo) -> None:
+        self._dynamo = dynamo
+
+    def index(self, account_id: str, service: str) -> dict[str, Stored]:
+        """What reconciling has to know of each stored resource, by ARN."""
+        items = self._dynamo.query(RESOURCES, _partition(account_id, service), **_INDEX)
+        return {
+            item["ARN"]: Stored(
+                item["ARN"], item["ResourceType"], item["Region"], item["ConfigHash"], item["DescribeTime"]
+            )
+            for item in items
+        }
+
+    def load(self, account_id: str, service: str) -> Iterator[Resource]:
+        """The stored resources of one (account, service), page after page."""
+        return map(_resource, self._dynamo.query(RESOURCES, _partition(account_id, service), ConsistentRead=True))
+
+    def configurations(self, account_id: str, service: str, arns: list[str]) -> dict[str, Configuration]:
+        """The configurations of some resources, by ARN."""
+        keys = [_key(account_id, service, arn) for arn in arns]
+        return {item["ARN"]: decode(item["Configuration"]) for item in self._dynamo.batch_get(RESOURCES, keys)}
+
+    def get(self, account_id: str, service: str, arn: str) -> Resource | None:
+        """One stored resource, or None."""
+        item = self._dynamo.get(RESOURCES, _key(account_id, service, arn))
+        return _resource(item) if item else None
+
+    def apply(self, account_id: str, service: str, changes: Changes, now: int) -> Applied:
+        """Write the changes, each only over something older. Counts are of what the table really changed."""
+        applied = Applied()
+        try:
+            for existed in concurrently(partial(self.write, now=now), [*changes.created, *changes.updated]):
+                if existed is None:
+                    applied.superseded += 1
+                elif existed:
+                    applied.updated += 1
+                else:
+                    applied.created += 1
+            for was_deleted in concurrently(partial(self.delete, account_id, service), changes.deleted):
+                if was_deleted:
+                    applied.deleted += 1
+                else:
+                    applied.superseded += 1
+        except StoreError as error:
+            applied.error = str(error)
+        return applied
+
+    def write(self, resource: Resource, now: int) -> bool | None:
+        """Write a resource unless something newer is stored: whether it existed before, None if not written."""
+        configuration, left_out = encode_to_fit(resource.configuration)
+        item = {
+            "Configuration": configuration,
+            "ResourceType": resource.resource_type,
+            "Region": resource.region,
+            "ConfigHash": content_hash(resource),
+            "DescribeTime": resource.describe_time,
+            "LastSeenAt": now,
+            "Unread": [*resource.unread],
+            "TooLarge": left_out,
+        }
+        older = Attr("ARN").not_exists() | Attr("DescribeTime").lt(resource.describe_time)
+        key = _key(resource.account_id, resource.service, resource.arn)
+        try:
+            before = self._dynamo.update(RESOURCES, key, item, set_once={"FirstSeenAt": now}, condition=older)
+        except ConditionFailedError:
+            return None
+        return "DescribeTime" in before
+
+    def delete(self, account_id: str, service: str, deletion: Deletion) -> bool:
+        """Delete a resource unless something newer is stored."""
+        older = Attr("DescribeTime").lt(deletion.describe_time)
+        try:
+            self._dynamo.delete(RESOURCES, _key(account_id, service, deletion.arn), older)
+        except ConditionFailedError:
+            return False
+        return True
+
+    def forget(self, account_id: str, service: str, region: str | None = None) -> int:
+        """Delete what is stored of an account's service, everywhere or in one region; how many resources."""
+        arns = [s.arn for s in self.index(account_id, service).values() if region in (None, s.region)]
+        return sum(1 for _ in concurrently(partial(self._forget, account_id, service), arns))
+
+    def _forget(self, account_id: str, service: str, arn: str) -> None:
+        self._dynamo.delete(RESOURCES, _key(account_id, service, arn))
+
+
+def _partition(account_id: str, service: str) -> ConditionBase:
+    return Key("AccountService").eq(account_service(account_id, service))
+
+
+def _key(account_id: str, service: str, arn: str) -> dict[str, str]:
+    return {"AccountService": account_service(account_id, service), "ARN": arn}
+
+
+def _resource(item: DynamoItem) -> Resource:
+    account_id, _, service = item["AccountService"].partition("_")
+    return Resource(
+        account_id,
+        service,
+        item["ResourceType"],
+        item["Region"],
+        item["ARN"],
+        decode(item["Configuration"]),
+        item["DescribeTime"],
+        tuple(item.get("Unread", ())),
+    )

@@ -1,0 +1,162 @@
+"""``qrie_summary``: what the dashboard shows, and the ledger of each scan.
+
+Besides the records of the contract there are, by ``Type``:
+``scan:<id>`` and ``scan:<id>:<account>``, what a scan set out to do and what it did, kept for five weeks;
+``account:<id>``, the totals of one account; ``dashboard``, the totals of all; ``history``, the scans of four weeks.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from qrie_dagster.errors import StoreError
+from qrie_dagster.models import Outcome, ScanKind, ScanType
+from qrie_dagster.store.dynamo import Attr, ConditionFailedError, Dynamo, DynamoItem
+from qrie_dagster.store.encoding import decode, encode
+from qrie_dagster.store.tables import SUMMARY
+from qrie_dagster.times import DAY_MS
+
+LEDGER_DAYS = 35
+MAX_TRIES = 20
+
+
+class Scan(BaseModel):
+    """What a scan sets out to do. ``started_ms`` is when it was launched.
+
+    ``accounts`` and ``services`` are what it is to cover; ``policies`` restricts a policy scan to some policies.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    scan_id: str
+    kind: ScanKind
+    scan_type: ScanType
+    started_ms: int
+    accounts: tuple[str, ...] = ()
+    services: tuple[str, ...] = ()
+    policies: tuple[str, ...] = Field(default=())
+
+
+class SummaryTable:
+    """Records, and the ledger of scans."""
+
+    def __init__(self, dynamo: Dynamo) -> None:
+        self._dynamo = dynamo
+
+    def get(self, type_: str) -> DynamoItem | None:
+        """One record, or None."""
+        return self._dynamo.get(SUMMARY, {"Type": type_})
+
+    def get_many(self, types: Iterable[str]) -> dict[str, DynamoItem]:
+        """The records that exist among ``types``, by type, in as few reads as possible."""
+        return {item["Type"]: item for item in self._dynamo.batch_get(SUMMARY, [{"Type": type_} for type_ in types])}
+
+    def put(self, type_: str, record: Mapping[str, Any]) -> None:
+        """Write a record."""
+        self._dynamo.put(SUMMARY, {"Type": type_, **record})
+
+    def put_newest(self, type_: str, record: Mapping[str, Any]) -> bool:
+        """Write a record unless one with a later ``timestamp_ms`` is there."""
+        older = Attr("Type").not_exists() | Attr("timestamp_ms").lte(record["timestamp_ms"])
+        try:
+            self._dynamo.put(SUMMARY, {"Type": type_, **record}, older)
+        except ConditionFailedError:
+            return False
+        return True
+
+    def change(self, type_: str, change: Callable[[DynamoItem], Mapping[str, Any]]) -> None:
+        """Replace a record by a function of what it is now, however many others do the same.
+
+        Raises StoreError if others were always faster.
+        """
+        for _ in range(MAX_TRIES):
+            before = self.get(type_) or {}
+            version = before.get("Version")
+            same = Attr("Version").eq(version) if version else Attr("Type").not_exists()
+            try:
+                self._dynamo.put(SUMMARY, {**change(before), "Type": type_, "Version": (version or 0) + 1}, same)
+            except ConditionFailedError:
+                continue
+            return
+        raise StoreError(f"The record {type_!r} of {self._dynamo.name(SUMMARY)} kept changing while it was written.")
+
+    def open_scan(self, scan: Scan) -> Scan:
+        """Record what a scan sets out to do, once: returns what was recorded first under this id."""
+        item = {
+            "Type": _scan_type(scan.scan_id),
+            "Plan": encode(scan.model_dump(mode="json")),
+            "ExpiresAt": _expiry(scan.started_ms),
+        }
+        try:
+            self._dynamo.put(SUMMARY, item, Attr("Type").not_exists())
+        except ConditionFailedError:
+            return self.scan(scan.scan_id) or scan
+        return scan
+
+    def scan(self, scan_id: str) -> Scan | None:
+        """What a scan set out to do, None if no such scan is known."""
+        item = self.get(_scan_type(scan_id))
+        return Scan(**decode(item["Plan"])) if item else None
+
+    def record_outcome(self, scan: Scan, outcome: Outcome) -> None:
+        """Note what a scan did in one (account, service)."""
+        self._dynamo.update(
+            SUMMARY,
+            {"Type": _scan_type(scan.scan_id, outcome.account_id)},
+            {
+                _outcome_name(outcome.service): encode(outcome.model_dump(mode="json")),
+                "ExpiresAt": _expiry(scan.started_ms),
+            },
+        )
+
+    def outcomes(self, scan_id: str, accounts: Iterable[str]) -> list[Outcome]:
+        """What a scan did so far in the given accounts."""
+        records = self.get_many(_scan_type(scan_id, account) for account in accounts)
+        return [
+            Outcome(**decode(value))
+            for record in records.values()
+            for name, value in record.items()
+            if name.startswith("Outcome:")
+        ]
+
+    def set_part(self, account_id: str, part: str, service: str, totals: Mapping[str, Any]) -> None:
+        """Replace one part (``Resources`` or ``Findings``) of an account's totals for one service."""
+        self._dynamo.update(SUMMARY, {"Type": account_type(account_id)}, {f"{part}:{service}": encode(totals)})
+
+    def parts(self, account_ids: Iterable[str]) -> dict[str, dict[tuple[str, str], Any]]:
+        """The totals of some accounts: by account id, then (part, service)."""
+        records = self.get_many(account_type(account_id) for account_id in account_ids)
+        return {
+            type_.partition(":")[2]: {_part_key(name): decode(value) for name, value in record.items() if ":" in name}
+            for type_, record in records.items()
+        }
+
+    def forget_account(self, account_id: str, part: str, services: Iterable[str]) -> None:
+        """Remove one part of an account's totals."""
+        self._dynamo.update(
+            SUMMARY, {"Type": account_type(account_id)}, remove=[f"{part}:{service}" for service in services]
+        )
+
+
+def account_type(account_id: str) -> str:
+    """The ``Type`` of an account's totals."""
+    return f"account:{account_id}"
+
+
+def _part_key(name: str) -> tuple[str, str]:
+    part, _, service = name.partition(":")
+    return part, service
+
+
+def _scan_type(scan_id: str, account_id: str = "") -> str:
+    return f"scan:{scan_id}:{account_id}" if account_id else f"scan:{scan_id}"
+
+
+def _outcome_name(service: str) -> str:
+    return f"Outcome:{service}"
+
+
+def _expiry(started_ms: int) -> int:
+    """DynamoDB expires items by seconds since the epoch."""
+    return (started_ms + LEDGER_DAYS * DAY_MS) // 1000

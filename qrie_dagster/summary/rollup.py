@@ -1,0 +1,93 @@
+"""The roll-up: what the end of a scan changes in ``qrie_summary``. Running it again changes nothing."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from qrie_dagster.drift import scope_ages
+from qrie_dagster.errors import QrieError
+from qrie_dagster.inventory.services import all_services
+from qrie_dagster.models import Account, ScanKind
+from qrie_dagster.store import Store
+from qrie_dagster.store.encoding import encode
+from qrie_dagster.summary.records import LAST_SCAN, ScanRecord, scan_record
+from qrie_dagster.summary.totals import FindingTotals, add_counts, add_findings
+from qrie_dagster.times import DAY_MS
+
+DASHBOARD = "dashboard"
+HISTORY = "history"
+HISTORY_DAYS = 28
+HISTORY_LENGTH = 200
+
+
+@dataclass(frozen=True)
+class RollUp:
+    """What a roll-up found and wrote."""
+
+    record: ScanRecord
+    dashboard: dict[str, Any]
+
+
+def roll_up(store: Store, scan_id: str, now: int) -> RollUp:
+    """Sum up a scan that ended: the ``last_*`` record if it was complete, the history, the dashboard record.
+
+    Raises QrieError for a scan nobody knows, StoreError when the store does not answer.
+    """
+    scan = store.summary.scan(scan_id)
+    if scan is None:
+        raise QrieError(f"There is no scan {scan_id!r} in {store.dynamo.name('summary')}.")
+    accounts = store.accounts.all()
+    ids = {account.account_id for account in accounts} | set(scan.accounts)
+    record = scan_record(scan, store.summary.outcomes(scan_id, sorted(ids)), accounts, list(all_services()))
+    if record.complete:
+        store.summary.put_newest(LAST_SCAN[scan.kind], record.as_record())
+    append_history(store, record, now)
+    return RollUp(record, refresh_dashboard(store, accounts, now))
+
+
+def append_history(store: Store, record: ScanRecord, now: int) -> None:
+    """Put a scan in the history, in the place of an earlier record of the same scan."""
+    entry = record.as_history()
+
+    def appended(history: dict[str, Any]) -> dict[str, Any]:
+        since = now - HISTORY_DAYS * DAY_MS
+        kept = [
+            old
+            for old in history.get("scans", ())
+            if old["scan_id"] != entry["scan_id"] and old["timestamp_ms"] >= since
+        ]
+        newest_first = sorted([*kept, entry], key=lambda scan: scan["timestamp_ms"], reverse=True)
+        return {"scans": newest_first[:HISTORY_LENGTH]}
+
+    store.summary.change(HISTORY, appended)
+
+
+def refresh_dashboard(store: Store, accounts: list[Account], now: int) -> dict[str, Any]:
+    """Sum up all accounts' totals into the dashboard record, and return it.
+
+    Reads one record per account, whatever the number of resources and findings.
+    """
+    parts = store.summary.parts(account.account_id for account in accounts)
+    resources = [value for part in parts.values() for (name, _), value in part.items() if name == "Resources"]
+    findings = [
+        FindingTotals(**value) for part in parts.values() for (name, _), value in part.items() if name == "Findings"
+    ]
+    launched = store.policies.all()
+    ages = scope_ages(accounts, all_services())
+    record: dict[str, Any] = {
+        "timestamp_ms": now,
+        "accounts": sum(account.active for account in accounts),
+        "resource_types": add_counts(resources),
+        "findings": add_findings(findings, now).model_dump(),
+        "active_policies": sum(policy.active for policy in launched),
+        "policies_launched": [policy.created_ms for policy in launched],
+        # Ages are judged when the dashboard is read: stored are the times, small enough for thousands of accounts.
+        "scope_ages": encode([[a.kind.value, a.account_id, a.service, a.last_success, a.last_error] for a in ages]),
+    }
+    store.summary.put(DASHBOARD, record)
+    return record
+
+
+def last_ended(store: Store) -> dict[ScanKind, int | None]:
+    """When the last complete scan of each kind ended (ms), None for never."""
+    records = store.summary.get_many(LAST_SCAN.values())
+    return {kind: records[type_]["timestamp_ms"] if type_ in records else None for kind, type_ in LAST_SCAN.items()}
