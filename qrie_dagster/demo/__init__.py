@@ -1,0 +1,1 @@
+"""The demonstration: an emulated organisation, deterministic, and what is true of it."""
