@@ -1,9 +1,11 @@
 """Entering AWS accounts: sessions, assumed roles, cached clients, retries and time-outs."""
 
+import re
 from collections.abc import Sequence
 from functools import partial
 from threading import Lock
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
 import botocore.session
@@ -80,12 +82,15 @@ class AccountSession:
         # boto3 sessions are not safe to make clients from in several threads; clients are safe to share.
         with _CLIENT_LOCK:
             if key not in self._clients:
-                self._clients[key] = self._session.client(
+                client = self._session.client(
                     service,
                     region_name=region,
                     endpoint_url=self._settings.endpoint_url,
                     config=self._config,
                 )
+                if self._settings.endpoint_url:
+                    client.meta.events.register("before-sign.s3-control", _without_account_host)
+                self._clients[key] = client
             return self._clients[key]
 
     def regions(self) -> tuple[Sequence[str], Sequence[str]]:
@@ -102,6 +107,14 @@ class AccountSession:
             return self._regions, ()
         enabled = set(self._regions)
         return [r for r in wanted if r in enabled], [r for r in wanted if r not in enabled]
+
+
+def _without_account_host(request: Any, **_: Any) -> None:
+    """S3 Control puts the account id in front of the host name; that of an emulator does not resolve then."""
+    parts = urlsplit(request.url)
+    account, _dot, host = parts.netloc.partition(".")
+    if re.fullmatch(r"\d{12}", account):
+        request.url = parts._replace(netloc=host).geturl()
 
 
 class AwsAccess:

@@ -11,11 +11,11 @@ from qrie_dagster.aws import AWS_ERRORS, client_config, explain, own_session
 from qrie_dagster.errors import QrieError
 from qrie_dagster.findings import Reason, Settled, transitions
 from qrie_dagster.inventory.services import all_services
-from qrie_dagster.models import Account
+from qrie_dagster.models import Account, AccountStatus
 from qrie_dagster.settings import Settings
 from qrie_dagster.store import Store
+from qrie_dagster.summary.rebuild import rebuild_service
 from qrie_dagster.summary.rollup import refresh_dashboard
-from qrie_dagster.summary.totals import finding_totals
 from qrie_dagster.times import now_ms
 
 COLUMNS = ("account_id", "name", "ou_path", "customer", "regions", "tags")
@@ -136,7 +136,25 @@ def register(store: Store, accounts: Iterable[Account]) -> dict[str, int]:
         else:
             store.accounts.describe(new)
             counts["updated"] += 1
+    refresh_dashboard(store, store.accounts.all(), now_ms())
     return counts
+
+
+def register_new(store: Store, account: Account) -> None:
+    """Register one account. Raises QrieError if it is registered already."""
+    store.accounts.add(account)
+    refresh_dashboard(store, store.accounts.all(), now_ms())
+
+
+def set_status(store: Store, account_id: str, status: AccountStatus) -> list[str]:
+    """Activate, suspend or remove an account and clean up after it; a line about what was cleaned up.
+
+    Raises QrieError if it is not registered.
+    """
+    store.accounts.set_status(account_id, status)
+    lines = list(retire_inactive(store))
+    refresh_dashboard(store, store.accounts.all(), now_ms())
+    return lines
 
 
 def retire_inactive(store: Store) -> Iterator[str]:
@@ -165,10 +183,6 @@ def retire(store: Store, account: Account) -> tuple[int, int]:
             raise QrieError(f"Account {account.account_id} could not be cleaned up: {applied.error}")
         resolved += len(applied.written)
         dropped += store.resources.forget(account.account_id, service)
-        after = {**stored, **{written.after.key: written.after for written in applied.written}}
-        store.summary.set_part(
-            account.account_id, "Findings", service, finding_totals(after.values(), {}, now).model_dump()
-        )
-        store.summary.set_part(account.account_id, "Resources", service, {})
+        rebuild_service(store, account.account_id, service)
     store.accounts.set_retired(account, now_ms())
     return resolved, dropped

@@ -53,7 +53,7 @@ def _specs() -> Iterator[AssetCheckSpec]:
         yield AssetCheckSpec(
             STALE,
             asset=key,
-            description=f"Every account was scanned with success within {DriftRules.of(settings()).hours(kind):g} hours.",
+            description=f"Every account was scanned well within {DriftRules.of(settings()).hours(kind):g} hours.",
         )
         if kind is ScanKind.INVENTORY:
             yield AssetCheckSpec(

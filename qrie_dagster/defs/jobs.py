@@ -8,11 +8,11 @@ from qrie_dagster.defs.checks import health
 from qrie_dagster.defs.findings import policy_findings
 from qrie_dagster.defs.inventory import inventory_assets
 from qrie_dagster.defs.resources import StoreResource
-from qrie_dagster.defs.scan_runs import THEN
 from qrie_dagster.defs.summary import summary
 from qrie_dagster.inventory.services import all_services
 from qrie_dagster.models import ScanKind
 from qrie_dagster.registry import retire_inactive
+from qrie_dagster.scan_tags import THEN
 
 full_inventory = define_asset_job(
     "full_inventory",

@@ -19,18 +19,12 @@ from dagster import (
 
 from qrie_dagster.errors import QrieError
 from qrie_dagster.models import Account, Outcome, ScanKind, ScanType
+from qrie_dagster.scan_tags import CHUNK, CHUNKS, SCAN_ID, chunk_tags
 from qrie_dagster.settings import settings
 from qrie_dagster.store import Store
 from qrie_dagster.store.summary import Scan
 from qrie_dagster.times import as_ms, now_ms
 
-SCAN_ID = "qrie/scan_id"
-CHUNK = "qrie/chunk"
-CHUNKS = "qrie/chunks"
-# The kind of scan to launch for the same accounts once this one has ended.
-THEN = "qrie/then"
-RANGE_START = "dagster/asset_partition_range_start"
-RANGE_END = "dagster/asset_partition_range_end"
 BACKFILL = "dagster/backfill"
 WILL_RETRY = "dagster/will_retry"
 
@@ -40,40 +34,12 @@ def tick_scan_id(kind: ScanKind, tick: datetime) -> str:
     return f"{kind.value}-{tick:%Y%m%dT%H%M%SZ}"
 
 
-def chunk_requests(
-    scan_id: str, partitions: Sequence[str], wanted: Iterable[str], job: str | None = None
-) -> list[RunRequest]:
-    """One run per chunk of ``wanted`` accounts.
-
-    A run takes a range of partitions, so a chunk is contiguous in the order of ``partitions``.
-    """
-    chunks = list(_chunks(partitions, set(wanted), settings().accounts_per_run))
+def chunk_requests(scan_id: str, partitions: Sequence[str], wanted: Iterable[str]) -> list[RunRequest]:
+    """One run per chunk of ``wanted`` accounts."""
     return [
-        RunRequest(
-            run_key=f"{scan_id}:{number}",
-            job_name=job,
-            tags={
-                SCAN_ID: scan_id,
-                CHUNK: str(number),
-                CHUNKS: str(len(chunks)),
-                RANGE_START: chunk[0],
-                RANGE_END: chunk[-1],
-            },
-        )
-        for number, chunk in enumerate(chunks)
+        RunRequest(run_key=f"{scan_id}:{tags[CHUNK]}", tags=tags)
+        for tags in chunk_tags(scan_id, partitions, wanted, settings().accounts_per_run)
     ]
-
-
-def _chunks(partitions: Sequence[str], wanted: set[str], size: int) -> Iterator[list[str]]:
-    chunk: list[str] = []
-    for partition in partitions:
-        if chunk and (partition not in wanted or len(chunk) == size):
-            yield chunk
-            chunk = []
-        if partition in wanted:
-            chunk.append(partition)
-    if chunk:
-        yield chunk
 
 
 def scan_id_of(run: DagsterRun) -> str:

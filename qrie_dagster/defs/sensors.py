@@ -22,7 +22,8 @@ from qrie_dagster.defs.inventory import inventory_assets
 from qrie_dagster.defs.jobs import policy_scan, retire_accounts, roll_up, scan_jobs
 from qrie_dagster.defs.partitions import ACCOUNTS, out_of_step
 from qrie_dagster.defs.resources import StoreResource
-from qrie_dagster.defs.scan_runs import CHUNKS, RANGE_END, RANGE_START, SCAN_ID, THEN, scan_ended, scan_id_of
+from qrie_dagster.defs.scan_runs import scan_ended, scan_id_of
+from qrie_dagster.scan_tags import CHUNKS, RANGE_END, RANGE_START, SCAN_ID, THEN
 
 # Runs of assets that a person started from Dagster's asset pages.
 ASSET_JOB = "__ASSET_JOB"

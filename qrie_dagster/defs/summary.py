@@ -18,9 +18,9 @@ from dagster import (
 from qrie_dagster.defs.findings import policy_findings
 from qrie_dagster.defs.inventory import OWNERS, inventory_assets
 from qrie_dagster.defs.resources import StoreResource
-from qrie_dagster.defs.scan_runs import SCAN_ID
 from qrie_dagster.drift import DriftRules
 from qrie_dagster.models import ScanKind
+from qrie_dagster.scan_tags import SCAN_ID
 from qrie_dagster.settings import settings
 from qrie_dagster.summary.records import LAST_SCAN, ScanRecord
 from qrie_dagster.summary.rollup import roll_up

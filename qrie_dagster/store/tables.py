@@ -70,8 +70,9 @@ def _refuse_other_shape(name: str, shape: TableShape, description: dict[str, Any
     for index, schema in wanted.items():
         if found.get(index) != schema:
             what = f"index {index}" if index else "key"
+            has, wants = _in_words(found.get(index)), _in_words(schema)
             raise StoreError(
-                f"Table {name} exists with another {what}: {_in_words(found.get(index))} instead of {_in_words(schema)}."
+                f"Table {name} exists with another {what}: {has} instead of {wants}."
                 " It is not qrie's: choose another QRIE_TABLE_PREFIX, or move that table away."
             )
     types = {a["AttributeName"]: a["AttributeType"] for a in description["AttributeDefinitions"]}

@@ -1,0 +1,132 @@
+"""``qrie accounts``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from qrie_dagster.cli.output import say, say_json, say_table
+from qrie_dagster.errors import QrieError
+from qrie_dagster.inventory.services import all_services
+from qrie_dagster.models import Account, AccountStatus, ScanKind
+from qrie_dagster.registry import (
+    accounts_from_csv,
+    accounts_from_organization,
+    new_account,
+    register,
+    register_new,
+    set_status,
+)
+from qrie_dagster.settings import settings
+from qrie_dagster.store import open_store
+from qrie_dagster.times import age_text, now_ms
+
+app = typer.Typer(help="The accounts that scans cover.", no_args_is_help=True)
+
+AccountId = Annotated[str, typer.Argument(help="The account's id, 12 digits.")]
+
+
+@app.command()
+def add(
+    account_id: AccountId,
+    name: Annotated[str, typer.Option(help="A name for people.")] = "",
+    ou: Annotated[str, typer.Option(help="Path of the organisational unit, such as /prod/payments.")] = "",
+    customer: Annotated[str, typer.Option(help="Whose account it is.")] = "",
+    region: Annotated[
+        list[str] | None, typer.Option(help="A region to scan; all enabled ones if none is given.")
+    ] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="A tag, key=value.")] = None,
+) -> None:
+    """Register an account."""
+    pairs = [text.partition("=") for text in tag or ()]
+    if not all(separator for _, separator, _ in pairs):
+        raise QrieError("A tag is key=value, such as --tag stage=prod.")
+    tags = {key: value for key, _, value in pairs}
+    account = new_account(account_id, name=name, ou_path=ou, customer=customer, regions=region or [], tags=tags)
+    register_new(open_store(settings()), account)
+    say(f"Registered {account_id}. Dagster makes a partition of it within half a minute.")
+
+
+@app.command("list")
+def list_(
+    all_: Annotated[bool, typer.Option("--all", help="Removed accounts too.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="For other programs.")] = False,
+) -> None:
+    """Show the registered accounts and when each was last scanned with success."""
+    accounts = [account for account in open_store(settings()).accounts.all() if all_ or account.status != "removed"]
+    if as_json:
+        say_json([account.model_dump(mode="json") for account in accounts])
+        return
+    now = now_ms()
+    say_table(
+        f"{len(accounts)} accounts",
+        ["account", "name", "OU", "status", "inventory", "policies"],
+        [
+            [account.account_id, account.name, account.ou_path, account.status]
+            + [_age(account, kind, now) for kind in ScanKind]
+            for account in accounts
+        ],
+    )
+
+
+def _age(account: Account, kind: ScanKind, now: int) -> str:
+    """The age of the service that was not scanned for longest."""
+    ends = [account.scan(kind, service).last_success for service in all_services()]
+    known = [end for end in ends if end is not None]
+    return age_text(min(known), now) if len(known) == len(ends) else "never"
+
+
+@app.command()
+def remove(account_id: AccountId) -> None:
+    """Stop scanning an account, resolve its findings and drop its inventory."""
+    _leave(account_id, "removed")
+
+
+@app.command()
+def suspend(account_id: AccountId) -> None:
+    """Like remove, but the account stays listed and can be activated again."""
+    _leave(account_id, "suspended")
+
+
+@app.command()
+def activate(account_id: AccountId) -> None:
+    """Scan a suspended account again."""
+    set_status(open_store(settings()), account_id, "active")
+    say(f"{account_id} is active.")
+
+
+def _leave(account_id: str, status: AccountStatus) -> None:
+    for line in set_status(open_store(settings()), account_id, status):
+        say(line)
+    say(f"{account_id} is {status}.")
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path | None, typer.Argument(help="A CSV file with a column account_id.")] = None,
+    organization: Annotated[
+        bool, typer.Option("--organization", help="Every account of the AWS organisation.")
+    ] = False,
+) -> None:
+    """Register many accounts; what is registered already is updated."""
+    if organization == (file is not None):
+        raise QrieError("Say either a CSV file or --organization.")
+    if file is not None:
+        try:
+            accounts = accounts_from_csv(file.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise QrieError(f"{file} cannot be read: {error}") from error
+    else:
+        accounts = accounts_from_organization(settings())
+    counts = register(open_store(settings()), accounts)
+    say(", ".join(f"{count} {what}" for what, count in counts.items()))
+
+
+@app.command()
+def forget_region(
+    account_id: AccountId, region: Annotated[str, typer.Argument(help="A region that is not scanned any more.")]
+) -> None:
+    """Drop what is stored of a region. The next policy scan resolves its findings."""
+    store = open_store(settings())
+    dropped = sum(store.resources.forget(account_id, service, region) for service in all_services())
+    say(f"Dropped {dropped} resources of {account_id} in {region}.")

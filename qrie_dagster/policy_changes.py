@@ -1,0 +1,114 @@
+"""Launching, changing, suspending and deleting policies, with their effect on findings."""
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from qrie_dagster.errors import QrieError
+from qrie_dagster.findings import Reason, Settled, State, transitions
+from qrie_dagster.models import Scope
+from qrie_dagster.policies.policy import all_policies, find_policy
+from qrie_dagster.store import Store
+from qrie_dagster.store.launched_policies import LaunchedPolicy
+from qrie_dagster.summary.rebuild import rebuild_service
+from qrie_dagster.summary.rollup import refresh_dashboard
+from qrie_dagster.times import now_ms
+
+
+def launch(store: Store, policy_id: str, scope: Scope | None = None, **overrides: Any) -> LaunchedPolicy:
+    """Launch a policy, or a suspended one again; the next policy scan opens its findings.
+
+    Raises QrieError if there is no such policy, it is active already, or an override is out of range.
+    """
+    find_policy(policy_id)
+    now = now_ms()
+    suspended = store.policies.get(policy_id)
+    if suspended and suspended.active:
+        raise QrieError(f"Policy {policy_id} is already launched: update it instead.")
+    launched = _validated(
+        policy_id=policy_id,
+        scope=scope or (suspended.scope if suspended else Scope()),
+        created_ms=suspended.created_ms if suspended else now,
+        updated_ms=now,
+        **overrides,
+    )
+    if suspended:
+        store.policies.update(launched)
+    else:
+        store.policies.launch(launched)
+    refresh_dashboard(store, store.accounts.all(), now)
+    return launched
+
+
+def launch_all(store: Store) -> int:
+    """Launch every policy that was never launched, for everything; how many."""
+    known = {policy.policy_id for policy in store.policies.all()}
+    now = now_ms()
+    new = [policy_id for policy_id in all_policies() if policy_id not in known]
+    for policy_id in new:
+        store.policies.launch(LaunchedPolicy(policy_id=policy_id, created_ms=now, updated_ms=now))
+    return len(new)
+
+
+def update(store: Store, policy_id: str, **changes: Any) -> LaunchedPolicy:
+    """Change scope, severity or remediation; the next policy scan applies it to the findings."""
+    launched = _launched(store, policy_id)
+    changed = _validated(**{**dict(launched), **changes, "updated_ms": now_ms()})
+    store.policies.update(changed)
+    return changed
+
+
+def suspend(store: Store, policy_id: str) -> int:
+    """Stop evaluating a policy and resolve its open findings now; how many."""
+    launched = _launched(store, policy_id)
+    store.policies.update(launched.model_copy(update={"status": "suspended", "updated_ms": now_ms()}))
+    return _resolve_findings(store, policy_id)
+
+
+def delete(store: Store, policy_id: str) -> int:
+    """Forget a launched policy and resolve its open findings now; how many.
+
+    The policy is suspended first, so that a crash in between leaves nothing open for good.
+    """
+    resolved = suspend(store, policy_id)
+    store.policies.delete(policy_id)
+    refresh_dashboard(store, store.accounts.all(), now_ms())
+    return resolved
+
+
+def _launched(store: Store, policy_id: str) -> LaunchedPolicy:
+    launched = store.policies.get(policy_id)
+    if launched is None:
+        find_policy(policy_id)
+        raise QrieError(f"Policy {policy_id} is not launched: launch it first.")
+    return launched
+
+
+def _validated(**fields: Any) -> LaunchedPolicy:
+    try:
+        return LaunchedPolicy(**fields)
+    except ValidationError as invalid:
+        error = invalid.errors()[0]
+        raise QrieError(f"{error['loc'][0]} of the policy: {error['msg']}, not {error['input']!r}.") from None
+
+
+def _resolve_findings(store: Store, policy_id: str) -> int:
+    policy = find_policy(policy_id)
+    accounts = store.accounts.all()
+    resolved = 0
+    for account in accounts:
+        now = now_ms()
+        stored = {
+            finding.key: finding
+            for finding in store.findings.load(account.account_id, policy.service, State.ACTIVE)
+            if finding.policy == policy_id
+        }
+        settled = {key: Settled(*key, Reason.POLICY_SUSPENDED) for key in stored}
+        applied = store.findings.apply(transitions(settled, stored, now), now)
+        if applied.error:
+            raise QrieError(f"Not all findings of {policy_id} could be resolved; the next scan will: {applied.error}")
+        resolved += len(applied.written)
+        if applied.written:
+            rebuild_service(store, account.account_id, policy.service)
+    refresh_dashboard(store, accounts, now_ms())
+    return resolved

@@ -1,0 +1,43 @@
+"""Eight weeks of findings, from the daily counts that scans keep."""
+
+from typing import Any
+
+import pandas as pd
+
+from qrie_dagster.summary.totals import FindingTotals
+from qrie_dagster.times import as_datetime
+
+WEEKS = 8
+_COLUMNS = ["new", "closed", "critical_new"]
+
+
+def weekly(totals: FindingTotals, now: int) -> list[dict[str, Any]]:
+    """Eight Monday weeks (UTC), the oldest first; the last is the current one.
+
+    What was open at the end of a week is what is open now, less what is newer, plus what was closed since.
+    """
+    today = pd.Timestamp(as_datetime(now).date())
+    monday = today - pd.Timedelta(days=today.weekday())
+    weeks = pd.date_range(end=monday, periods=WEEKS, freq="7D")
+    days = pd.DataFrame.from_dict(
+        {date: day.model_dump() for date, day in totals.days.items()}, orient="index", columns=_COLUMNS
+    )
+    days.index = pd.to_datetime(days.index)
+    by_week = days.groupby(days.index - pd.to_timedelta(days.index.weekday, unit="D")).sum()
+    by_week = by_week.reindex(weeks, fill_value=0).astype(int)
+    # Of the weeks after each one.
+    later = by_week[::-1].cumsum()[::-1] - by_week
+    total = totals.open + totals.resolved - later["new"]
+    resolved = totals.resolved - later["closed"]
+    rows = pd.DataFrame(
+        {
+            "week_start": weeks.strftime("%Y-%m-%d"),
+            "total_findings": total,
+            "open_findings": total - resolved,
+            "new_findings": by_week["new"],
+            "closed_findings": by_week["closed"],
+            "critical_new": by_week["critical_new"],
+            "is_current": weeks == monday,
+        }
+    )
+    return [{str(name): value for name, value in row.items()} for row in rows.to_dict(orient="records")]
