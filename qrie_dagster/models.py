@@ -257,7 +257,7 @@ class Account(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    account_id: str = Field(pattern=r"^\d{12}$")
+    account_id: str = Field(pattern=r"^[0-9]{12}$")
     name: str = ""
     ou_path: str = ""
     tags: dict[str, str] = Field(default_factory=dict)

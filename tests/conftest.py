@@ -1,0 +1,115 @@
+"""An emulated AWS in a process of its own, one for the whole run, and a store in it for each test."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from qrie_dagster.settings import PREFIX, Settings, load_settings
+from qrie_dagster.store import Store, open_store
+from qrie_dagster.store.tables import create_tables
+
+START_SECONDS = 60.0
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_settings_of_this_machine() -> Iterator[None]:
+    """No test sees the variables, profiles or credentials of whoever runs it."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in os.environ:
+            if name.startswith((PREFIX, "AWS_", "MOTO_")):
+                patch.delenv(name)
+        patch.setenv("AWS_ACCESS_KEY_ID", "testing")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        patch.setenv("AWS_CONFIG_FILE", os.devnull)
+        patch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+        yield
+
+
+@pytest.fixture(scope="session")
+def moto_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a moto server that answers for all of AWS."""
+    port = _free_port()
+    log = tmp_path_factory.mktemp("moto") / "server.log"
+    environment = {**os.environ, "MOTO_EC2_LOAD_DEFAULT_AMIS": "false"}
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+            stdout=output,
+            stderr=output,
+            env=environment,
+        )
+        try:
+            _wait_until_it_listens(process, port, log)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
+
+
+def _wait_until_it_listens(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    raise RuntimeError(f"moto did not start:\n{log.read_text()}")
+
+
+@pytest.fixture
+def make_settings(moto_endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Settings]:
+    """``make_settings(**values)``: settings that lead to the emulator and to table names nobody else has."""
+    monkeypatch.chdir(tmp_path)  # No .env there.
+    prefix = f"t{uuid4().hex[:12]}_"
+
+    def make(**values: Any) -> Settings:
+        return load_settings(**{"endpoint_url": moto_endpoint, "table_prefix": prefix, **values})
+
+    return make
+
+
+@pytest.fixture
+def empty_store(make_settings: Callable[..., Settings]) -> Store:
+    """A store without tables."""
+    return open_store(make_settings())
+
+
+@pytest.fixture
+def store(empty_store: Store) -> Store:
+    """A store with its tables, empty."""
+    create_tables(empty_store.dynamo)
+    return empty_store
+
+
+_NUMBERS = count(uuid4().int % 10**11)
+
+
+@pytest.fixture
+def new_id() -> Callable[[], str]:
+    """``new_id()``: an account id that no other test uses."""
+    return lambda: f"{next(_NUMBERS) % 10**12:012d}"
+
+
+@pytest.fixture
+def account_id(new_id: Callable[[], str]) -> str:
+    """An account id that no other test uses."""
+    return new_id()

@@ -1,0 +1,171 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qrie_dagster.errors import QrieError
+from qrie_dagster.settings import PREFIX, Settings, load_settings, settings, settings_table
+
+
+@pytest.fixture(autouse=True)
+def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def wrong(monkeypatch: pytest.MonkeyPatch, **variables: str) -> str:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(QrieError) as error:
+        load_settings()
+    return str(error.value)
+
+
+def test_everything_has_a_default() -> None:
+    found = load_settings()
+    assert found.table_prefix == "qrie_"
+    assert (found.inventory_drift_hours, found.policy_drift_hours) == (192, 26)
+    assert (found.inventory_cron, found.policy_cron) == ("0 0 * * 6", "0 4 * * *")
+    assert found.regions == []
+    assert found.external_id is None
+
+
+# What is said of each wrong value: its name, the value, and a word of what is allowed.
+WRONG = [
+    ("TABLE_PREFIX", "", "pattern"),
+    ("TABLE_PREFIX", "qrie/", "pattern"),
+    ("REGION", "Frankfurt", "pattern"),
+    ("REGION", "eu-central-1\n", "pattern"),
+    ("PARTITION", "aws-moon", "'aws', 'aws-cn' or 'aws-us-gov'"),
+    ("ENDPOINT_URL", "localhost:5000", "https?"),
+    ("ENDPOINT_URL", "http://", "https?"),
+    ("DYNAMODB_ENDPOINT_URL", "ftp://localhost", "https?"),
+    ("ROLE_NAME_PATTERN", "", "pattern"),
+    ("ROLE_NAME_PATTERN", "Role-{acount}", "{account} once"),
+    ("ROLE_NAME_PATTERN", "{account}-{account}", "{account} once"),
+    ("ROLE_NAME_PATTERN", "Role-{account", "{account} once"),
+    ("ROLE_NAME_PATTERN", "a role", "pattern"),
+    ("REGIONS", "eu-west-1,Frankfurt", "separated by commas"),
+    ("ACCOUNTS_PER_RUN", "0", "greater than or equal to 1"),
+    ("ACCOUNTS_PER_RUN", "1001", "less than or equal to 1000"),
+    ("ACCOUNTS_PER_RUN", "many", "integer"),
+    ("ACCOUNTS_PER_RUN", "2.5", "integer"),
+    ("PARALLEL_ACCOUNTS", "33", "less than or equal to 32"),
+    ("CONCURRENCY_PER_ACCOUNT", "0", "greater than or equal to 1"),
+    ("AWS_MAX_ATTEMPTS", "-1", "greater than or equal to 1"),
+    ("AWS_TIMEOUT_SECONDS", "121", "less than or equal to 120"),
+    ("INVENTORY_CRON", "every week", "five fields"),
+    ("INVENTORY_CRON", "0 0 * * 9", "five fields"),
+    ("POLICY_CRON", "@daily", "five fields"),
+    ("POLICY_CRON", "0 0 4 * * *", "five fields"),
+    ("INVENTORY_DRIFT_HOURS", "0", "greater than 0"),
+    ("INVENTORY_DRIFT_HOURS", "nan", "less than or equal to 8760"),
+    ("POLICY_DRIFT_HOURS", "inf", "less than or equal to 8760"),
+    ("POLICY_DRIFT_HOURS", "26h", "number"),
+    ("SUDDEN_LOSS_PERCENT", "101", "less than or equal to 100"),
+    ("LAUNCH_ALL_POLICIES", "perhaps", "boolean"),
+    ("DASHBOARD_HOST", "", "at least 1 character"),
+    ("DASHBOARD_PORT", "65536", "less than or equal to 65535"),
+    ("DASHBOARD_PORT", "", "integer"),
+    ("DAGSTER_URL", "127.0.0.1:3000", "https?"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "allowed"), WRONG)
+def test_a_wrong_value_is_explained_in_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, allowed: str
+) -> None:
+    said = wrong(monkeypatch, **{PREFIX + name: value})
+    assert said.startswith(f"{PREFIX}{name} is ")
+    assert repr(value) in said or value in said
+    assert allowed in said
+    assert "\n" not in said
+    assert said.endswith(".")
+
+
+def test_all_mistakes_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = wrong(monkeypatch, QRIE_DASHBOARD_PORT="none", QRIE_REGION="moon", QRIE_POLICY_CRON="never")
+    assert {line.split()[0] for line in said.splitlines()} == {
+        "QRIE_DASHBOARD_PORT",
+        "QRIE_REGION",
+        "QRIE_POLICY_CRON",
+    }
+
+
+def test_the_value_of_a_secret_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = wrong(monkeypatch, QRIE_API_TOKEN="hunter2hunter2", QRIE_EXTERNAL_ID="swordfish", QRIE_DASHBOARD_PORT="x")
+    assert "QRIE_API_TOKEN" in said
+    assert "16 characters" in said
+    assert "hunter2" not in said
+    assert "swordfish" not in said
+
+
+def test_secrets_are_not_in_the_representation(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = load_settings(api_token="hunter2hunter2hunter2", external_id="swordfish")
+    assert "hunter2" not in f"{found!r} {found} {found.model_dump()}"
+    assert "swordfish" not in f"{found!r} {found} {found.model_dump()}"
+    assert found.api_token is not None
+    assert found.api_token.get_secret_value() == "hunter2hunter2hunter2"
+
+
+@pytest.mark.parametrize("name", ["endpoint_url", "dynamodb_endpoint_url", "external_id", "api_token"])
+def test_empty_means_not_given(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(PREFIX + name.upper(), "")
+    assert getattr(load_settings(), name) is None
+
+
+def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QRIE_REGIONS", " eu-west-1, us-gov-west-1,,ap-southeast-2 ")
+    monkeypatch.setenv("QRIE_CORS_ORIGINS", "https://a.example,https://b.example")
+    found = load_settings()
+    assert found.regions == ["eu-west-1", "us-gov-west-1", "ap-southeast-2"]
+    assert found.cors_origins == ["https://a.example", "https://b.example"]
+
+
+def test_a_dotenv_file_is_read(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("QRIE_TABLE_PREFIX=mine_\nQRIE_REGIONS=eu-west-1\nOTHER=1\n")
+    found = load_settings()
+    assert (found.table_prefix, found.regions) == ("mine_", ["eu-west-1"])
+
+
+def test_the_environment_wins_over_the_dotenv_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".env").write_text("QRIE_TABLE_PREFIX=mine_\n")
+    monkeypatch.setenv("QRIE_TABLE_PREFIX", "theirs_")
+    assert load_settings().table_prefix == "theirs_"
+
+
+def test_a_mistake_in_the_dotenv_file_is_explained(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("QRIE_DASHBOARD_PORT=eight\n")
+    with pytest.raises(QrieError, match=r"QRIE_DASHBOARD_PORT is 'eight'"):
+        load_settings()
+
+
+def test_the_settings_of_a_process_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.cache_clear()
+    try:
+        first = settings()
+        monkeypatch.setenv("QRIE_TABLE_PREFIX", "later_")
+        assert settings() is first
+    finally:
+        settings.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("values", "arn"),
+    [
+        ({}, "arn:aws:iam::012345678901:role/QrieReadOnly-012345678901"),
+        ({"role_name_pattern": "Audit"}, "arn:aws:iam::012345678901:role/Audit"),
+        (
+            {"role_name_pattern": "q-{account}-r", "partition": "aws-cn"},
+            "arn:aws-cn:iam::012345678901:role/q-012345678901-r",
+        ),
+    ],
+)
+def test_the_role_of_an_account(values: dict[str, Any], arn: str) -> None:
+    assert load_settings(**values).role_arn("012345678901") == arn
+
+
+def test_the_table_of_settings_names_every_variable() -> None:
+    table = settings_table()
+    for name, field in Settings.model_fields.items():
+        assert f"`{PREFIX}{name.upper()}`" in table
+        assert field.description
