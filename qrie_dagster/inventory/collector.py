@@ -5,7 +5,7 @@ of the result, never an exception: a listing that failed half-way makes its scop
 makes one key of one resource unknown.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any
@@ -59,6 +59,7 @@ class _Collection:
         self.home = service.global_region[session.partition]
         self.scopes: list[ListedScope] = []
         self.found: list[_Found] = []
+        self.answers: dict[tuple[Callable[[Any], Any], str], Future[Any]] = {}
 
     def run(self) -> Collected:
         pending: set[Future[Any]] = {
@@ -133,24 +134,40 @@ class _Collection:
             found = [
                 _Found(kind, self._region_of(kind, item, listed.region), listed.describe_time, {**item})
                 for item in listed.items[kind.name]
+                if self._is_own(kind, item)
             ]
             self.found += found
             if kind.enrich and found:
-                tasks.add(self.pool.submit(self._enrich, kind.enrich, listed.region, found))
+                answer = self._read_once(kind.enrich.read, listed.region)
+                tasks.add(self.pool.submit(self._enrich, kind.enrich, answer, found))
             tasks |= {self.pool.submit(self._detail, one, detail) for one in found for detail in kind.details}
         return tasks
+
+    def _is_own(self, kind: ResourceType, item: Item) -> bool:
+        return kind.owner is None or item.get(kind.owner) in (None, self.session.account_id)
 
     def _region_of(self, kind: ResourceType, item: Item, listed_in: str) -> str:
         if kind.region is None:
             return listed_in
         return jmespath.search(kind.region, item) or self.home
 
-    def _enrich(self, enrichment: Enrichment, region: str, found: list[_Found]) -> None:
+    def _read_once(self, read: Callable[[Any], Any], region: str) -> Future[Any]:
+        if (read, region) not in self.answers:
+            self.answers[read, region] = self.pool.submit(lambda: read(self._client(region)))
+        return self.answers[read, region]
+
+    def _enrich(self, enrichment: Enrichment, answer: Future[Any], found: list[_Found]) -> None:
         try:
-            enrichment.function(self._client(region), [one.item for one in found])
+            # Was submitted before this task, so it never waits for a free thread.
+            known = answer.result()
         except AWS_ERRORS as error:
             for one in found:
                 one.unread[enrichment.key] = explain(error)
+            return
+        for one in found:
+            value = enrichment.pick(known, one.item)
+            if value is not None:
+                one.item[enrichment.key] = value
 
     def _detail(self, one: _Found, detail: Detail) -> None:
         facts = {**one.item, "AccountId": self.session.account_id}

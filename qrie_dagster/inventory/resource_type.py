@@ -56,14 +56,17 @@ class Detail:
 
 @dataclass(frozen=True)
 class Enrichment:
-    """Facts that one call gives for all items of a scope at once.
+    """A fact about each item that comes from one answer about all of them.
 
-    ``function`` gets the client and the items and sets ``key`` on those it knows about. When AWS refuses the
-    call, the items are kept with ``key`` unknown and the failure is recorded.
+    ``read`` gets the client and returns that answer, in whatever form; it is asked for once per region, even if
+    several types need it. ``pick`` finds in it what to store of an item under ``key``, or None if it does not know
+    the item: the key is then left out, unknown. When AWS refuses ``read``, ``key`` is unknown on all items and the
+    failure is recorded.
     """
 
     key: str
-    function: Callable[[Any, list[Item]], None]
+    read: Callable[[Any], Any]
+    pick: Callable[[Any, Item], Any]
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,9 @@ class ResourceType:
         is_global: listed once per account instead of once per region.
         region: JMESPath to an item's own region where a global listing shows regional things (S3).
         details: calls that enrich each item.
-        enrich: facts added to all items of a scope at once.
+        enrich: a fact about each item from one answer about all of them.
+        owner: key of an item that holds the account it belongs to, where a listing also shows what other accounts
+            share with this one. That is left out: it is inventoried where it belongs, under one ARN.
         tags: JMESPath to the tags: a list of ``Key``/``Value`` pairs or a mapping.
         gone: error codes of detail calls that mean the resource vanished after it was listed.
         drop: keys of an item that are not worth keeping, such as counters that change at every look.
@@ -92,6 +97,7 @@ class ResourceType:
     region: str | None = None
     details: Sequence[Detail] = ()
     enrich: Enrichment | None = None
+    owner: str | None = None
     tags: str = "Tags"
     gone: frozenset[str] = NO_CODES
     drop: frozenset[str] = NO_CODES

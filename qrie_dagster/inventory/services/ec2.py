@@ -13,16 +13,28 @@ def _type(
         listing=Listing(operation, params=tuple(params.items())),
         items=items,
         arn="arn:{partition}:ec2:{region}:{account}:" + arn,
+        # Other accounts share their networks with this one.
+        owner="OwnerId",
         drop=drop,
     )
 
+
+# EC2 only pages when asked to; it throttles calls without pages sooner, and lets them time out.
+PAGE = 1000
 
 SERVICE = Service(
     name="ec2",
     display_name="Amazon EC2",
     types=(
-        _type("Instance", "describe_instances", "Reservations[].Instances[]", "instance/{InstanceId}"),
-        _type("Volume", "describe_volumes", "Volumes[]", "volume/{VolumeId}"),
+        # A terminated machine is still shown for about an hour.
+        _type(
+            "Instance",
+            "describe_instances",
+            "Reservations[].Instances[] | [?State.Name != 'terminated']",
+            "instance/{InstanceId}",
+            MaxResults=PAGE,
+        ),
+        _type("Volume", "describe_volumes", "Volumes[]", "volume/{VolumeId}", MaxResults=PAGE),
         # Without an owner these two list everything that is public on AWS. Progress changes at every look.
         _type(
             "Snapshot",
@@ -31,10 +43,25 @@ SERVICE = Service(
             "snapshot/{SnapshotId}",
             drop=frozenset({"Progress"}),
             OwnerIds=("self",),
+            MaxResults=PAGE,
         ),
-        _type("Image", "describe_images", "Images[]", "image/{ImageId}", Owners=("self",)),
-        _type("SecurityGroup", "describe_security_groups", "SecurityGroups[]", "security-group/{GroupId}"),
-        _type("VPC", "describe_vpcs", "Vpcs[]", "vpc/{VpcId}"),
+        _type(
+            "Image",
+            "describe_images",
+            "Images[]",
+            "image/{ImageId}",
+            drop=frozenset({"LastLaunchedTime"}),
+            Owners=("self",),
+            MaxResults=PAGE,
+        ),
+        _type(
+            "SecurityGroup",
+            "describe_security_groups",
+            "SecurityGroups[]",
+            "security-group/{GroupId}",
+            MaxResults=PAGE,
+        ),
+        _type("VPC", "describe_vpcs", "Vpcs[]", "vpc/{VpcId}", MaxResults=PAGE),
         # The number of free addresses changes with every machine started.
         _type(
             "Subnet",
@@ -42,8 +69,10 @@ SERVICE = Service(
             "Subnets[]",
             "subnet/{SubnetId}",
             drop=frozenset({"AvailableIpAddressCount"}),
+            MaxResults=PAGE,
         ),
-        _type("NetworkAcl", "describe_network_acls", "NetworkAcls[]", "network-acl/{NetworkAclId}"),
+        _type("NetworkAcl", "describe_network_acls", "NetworkAcls[]", "network-acl/{NetworkAclId}", MaxResults=PAGE),
+        # Has no pages.
         _type("EIP", "describe_addresses", "Addresses[]", "elastic-ip/{AllocationId}"),
     ),
 )
