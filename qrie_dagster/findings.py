@@ -133,9 +133,14 @@ def transition(judgement: Judgement, stored: Finding | None, now: int) -> Transi
         return Transition(Change.CREATED, None, opened, judgement)
     if not stored.open:
         return Transition(Change.REOPENED, stored, opened, judgement)
-    if (stored.severity, stored.evidence) != (opened.severity, opened.evidence):
+    # The name of a deleted bucket may turn up in another account: its finding moves there.
+    if _content(stored) != _content(opened):
         return Transition(Change.UPDATED, stored, opened, judgement)
     return None
+
+
+def _content(finding: Finding) -> tuple[Any, ...]:
+    return finding.account_service, finding.severity, finding.evidence
 
 
 def _closed(stored: Finding, settled: Settled, now: int) -> Finding:
