@@ -14,7 +14,7 @@ from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshabl
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.loaders import Loader
 
-from qrie_dagster.errors import AwsAccessError
+from qrie_dagster.errors import AwsAccessError, QrieError
 from qrie_dagster.models import Account
 from qrie_dagster.settings import Settings
 
@@ -52,8 +52,18 @@ def client_config(settings: Settings, **extra: Any) -> Config:
 
 
 def own_session(settings: Settings) -> Any:
-    """A session with qrie's own credentials, from the usual places boto3 looks in."""
-    return boto3.Session(botocore_session=_botocore_session(), region_name=settings.region)
+    """A session with qrie's own credentials, from the usual places boto3 looks in.
+
+    Raises QrieError when AWS_PROFILE names no profile, or the configuration file cannot be read.
+    """
+    session = _botocore_session()
+    try:
+        session.get_scoped_config()
+    except BotoCoreError as error:
+        raise QrieError(
+            f"The AWS configuration of this machine cannot be used: {explain(error)}: check AWS_PROFILE and ~/.aws."
+        ) from error
+    return boto3.Session(botocore_session=session, region_name=settings.region)
 
 
 def _botocore_session() -> Any:

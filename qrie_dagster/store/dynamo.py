@@ -1,7 +1,7 @@
 """The edge to DynamoDB: plain Python values on this side, errors in words, every page followed."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager
 from decimal import Decimal
 from time import sleep
@@ -210,12 +210,27 @@ def plain(value: Any) -> Any:
 
 
 def concurrently(write: Callable[[T], R], things: Iterable[T]) -> Iterator[R]:
-    """``write`` applied to each of ``things`` by several threads; stops at the first error and raises it."""
+    """``write`` applied to each of ``things`` by several threads.
+
+    After an error nothing more is begun; what was done by then is still yielded, and then the first error raised.
+    """
     with ThreadPoolExecutor(WRITERS, thread_name_prefix="dynamodb") as pool:
         futures = [pool.submit(write, thing) for thing in things]
+        first: Exception | None = None
         try:
             for future in futures:
-                yield future.result()
+                try:
+                    done = future.result()
+                except CancelledError:
+                    continue
+                except Exception as error:  # noqa: BLE001 - raised below
+                    first = first or error
+                    for waiting in futures:
+                        waiting.cancel()
+                else:
+                    yield done
         finally:
             for future in futures:
                 future.cancel()
+        if first:
+            raise first

@@ -73,7 +73,7 @@ class SummaryTable:
         for _ in range(MAX_TRIES):
             before = self.get(type_) or {}
             version = before.get("Version")
-            same = Attr("Version").eq(version) if version else Attr("Type").not_exists()
+            same = Attr("Version").eq(version) if version else Attr("Version").not_exists()
             try:
                 self._dynamo.put(SUMMARY, {**change(before), "Type": type_, "Version": (version or 0) + 1}, same)
             except ConditionFailedError:
