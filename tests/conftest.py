@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from botocore.exceptions import ClientError
 
 from qrie_dagster.settings import PREFIX, Settings, load_settings
 from qrie_dagster.store import Store, open_store
@@ -113,3 +115,44 @@ def new_id() -> Callable[[], str]:
 def account_id(new_id: Callable[[], str]) -> str:
     """An account id that no other test uses."""
     return new_id()
+
+
+@pytest.fixture
+def before_calls() -> Callable[..., None]:
+    """``before_calls(client, operation, do)``: ``do(number)`` runs before each such call, counted from 1.
+
+    What it raises, the caller gets in place of an answer.
+    """
+
+    def register(client: Any, operation: str, do: Callable[[int], None]) -> None:
+        calls = count(1)
+        service = client.meta.service_model.service_id.hyphenize()
+        client.meta.events.register(f"before-call.{service}.{operation}", lambda **_: do(next(calls)))
+
+    return register
+
+
+@pytest.fixture
+def refuse(before_calls: Callable[..., None]) -> Callable[..., None]:
+    """``refuse(client, operation, code)``: AWS refuses such calls with ``code``, from call number ``begin`` on."""
+
+    def register(client: Any, operation: str, code: str = "AccessDenied", begin: int = 1) -> None:
+        def refused(number: int) -> None:
+            if number >= begin:
+                raise ClientError({"Error": {"Code": code, "Message": "not today"}}, operation)
+
+        before_calls(client, operation, refused)
+
+    return register
+
+
+@pytest.fixture
+def count_calls() -> Callable[[Any], Counter[str]]:
+    """``count_calls(client)``: the requests the client sends from now on, by operation."""
+
+    def register(client: Any) -> Counter[str]:
+        sent: Counter[str] = Counter()
+        client.meta.events.register("request-created", lambda operation_name, **_: sent.update([operation_name]))
+        return sent
+
+    return register

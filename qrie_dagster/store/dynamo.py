@@ -44,22 +44,23 @@ class Dynamo:
     condition that did not hold. Numbers are integers on both sides: nothing above ever sees a Decimal.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, attempts: int | None = None) -> None:
         self.prefix = settings.table_prefix
         self.endpoint = settings.dynamodb_endpoint_url or settings.endpoint_url
         self._region = settings.region
-        resource = own_session(settings).resource(
-            "dynamodb",
-            region_name=settings.region,
-            endpoint_url=self.endpoint,
-            config=Config(
-                # DynamoDB throttles for seconds at a time while a table grows: keep trying longer than elsewhere.
-                retries={"mode": "standard", "total_max_attempts": max(10, settings.aws_max_attempts)},
-                connect_timeout=min(5, settings.aws_timeout_seconds),
-                read_timeout=settings.aws_timeout_seconds,
-                max_pool_connections=2 * WRITERS,
-            ),
-        )
+        with self.explained(""):
+            resource = own_session(settings).resource(
+                "dynamodb",
+                region_name=settings.region,
+                endpoint_url=self.endpoint,
+                config=Config(
+                    # DynamoDB throttles for seconds at a time while a table grows: keep trying longer than elsewhere.
+                    retries={"mode": "standard", "total_max_attempts": attempts or max(10, settings.aws_max_attempts)},
+                    connect_timeout=min(5, settings.aws_timeout_seconds),
+                    read_timeout=settings.aws_timeout_seconds,
+                    max_pool_connections=2 * WRITERS,
+                ),
+            )
         # The client behind a resource takes and gives plain values and, unlike the resource, is safe to share.
         self.client: Any = resource.meta.client
 

@@ -50,7 +50,8 @@ class SummaryTable:
 
     def get_many(self, types: Iterable[str]) -> dict[str, DynamoItem]:
         """The records that exist among ``types``, by type, in as few reads as possible."""
-        return {item["Type"]: item for item in self._dynamo.batch_get(SUMMARY, [{"Type": type_} for type_ in types])}
+        keys = [{"Type": type_} for type_ in dict.fromkeys(types)]
+        return {item["Type"]: item for item in self._dynamo.batch_get(SUMMARY, keys)}
 
     def put(self, type_: str, record: Mapping[str, Any]) -> None:
         """Write a record."""
