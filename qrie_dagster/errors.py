@@ -17,5 +17,17 @@ class MissingTableError(StoreError):
     """A table of qrie's does not exist."""
 
 
+class NotFoundError(QrieError):
+    """What was asked for does not exist: a policy, a service, an account, a scan."""
+
+
+class ConflictError(QrieError):
+    """It is not in a state in which that can be done: launched already, not launched."""
+
+
+class DagsterError(QrieError):
+    """Dagster does not answer, or did not take what it was given."""
+
+
 class AwsAccessError(QrieError):
     """A member account could not be entered: its role is missing, denied, or the endpoint did not answer."""

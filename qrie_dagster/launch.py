@@ -8,11 +8,11 @@ from uuid import uuid4
 
 import httpx
 
-from qrie_dagster.errors import QrieError
+from qrie_dagster.errors import DagsterError, NotFoundError, QrieError
 from qrie_dagster.inventory.services import all_services, find_service
 from qrie_dagster.models import ScanKind, ScanType
 from qrie_dagster.policies.policy import find_policy
-from qrie_dagster.scan_tags import chunk_tags
+from qrie_dagster.scan_tags import SCAN_ID, chunk_tags
 from qrie_dagster.settings import Settings
 from qrie_dagster.store import Store
 from qrie_dagster.store.summary import Scan
@@ -44,6 +44,10 @@ mutation($runs: [ExecutionParams!]!) { launchMultipleRuns(executionParamsList: $
     ... on RunConfigValidationInvalid { errors { message } } } }
   ... on PythonError { message } } }
 """
+_ACTIVE = """
+query { runsOrError(filter: {statuses: [QUEUED, NOT_STARTED, STARTING, STARTED, CANCELING]}, limit: 500) {
+  ... on Runs { results { runId jobName status tags { key value } } } ... on PythonError { message } } }
+"""
 _RUNS = """
 query($id: String!) { runsOrError(filter: {tags: [{key: "qrie/scan_id", value: $id}]}) {
   ... on Runs { results { runId jobName status } } ... on PythonError { message } } }
@@ -72,12 +76,12 @@ class Progress:
 
 
 class Dagster:
-    """A running Dagster webserver with qrie's code location. Raises QrieError when it does not answer."""
+    """A running Dagster webserver with qrie's code location. Raises DagsterError when it does not answer."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, timeout_seconds: float = 60) -> None:
         self._url = settings.dagster_url.rstrip("/")
         self._chunk = settings.accounts_per_run
-        self._http = httpx.Client(base_url=self._url, timeout=60)
+        self._http = httpx.Client(base_url=self._url, timeout=timeout_seconds)
 
     def answers(self) -> bool:
         """Whether the webserver has loaded qrie's code."""
@@ -102,7 +106,7 @@ class Dagster:
         active = [account.account_id for account in store.accounts.active()]
         for account_id in accounts:
             if account_id not in active:
-                raise QrieError(f"Account {account_id} is not an active account: 'qrie accounts list' shows them.")
+                raise NotFoundError(f"Account {account_id} is not an active account: 'qrie accounts list' shows them.")
         if not active:
             raise QrieError("No account is active, so there is nothing to scan: 'qrie accounts add' registers one.")
         scan = _plan(kind, accounts or active, services, policies, whole=not (accounts or services or policies))
@@ -118,7 +122,7 @@ class Dagster:
         for result in results:
             if result["__typename"] != "LaunchRunSuccess":
                 why = result.get("message") or result.get("errors") or result["__typename"]
-                raise QrieError(f"Dagster did not take the scan: {why}")
+                raise DagsterError(f"Dagster did not take the scan: {why}")
         return Launched(scan, tuple(result["run"]["runId"] for result in results))
 
     def progress(self, store: Store, scan: Scan) -> Progress:
@@ -132,6 +136,15 @@ class Dagster:
             running=any(run["status"] not in ENDED for run in runs),
             summary=next((entry for entry in history if entry["scan_id"] == scan.scan_id), None),
         )
+
+    def running(self) -> dict[str, list[str]]:
+        """The scans that have runs under way or queued, by id, with those runs."""
+        scans: dict[str, list[str]] = {}
+        for run in self._ask(_ACTIVE)["runsOrError"].get("results", ()):
+            tags = {tag["key"]: tag["value"] for tag in run["tags"]}
+            if SCAN_ID in tags and run["jobName"] != "roll_up":
+                scans.setdefault(tags[SCAN_ID], []).append(run["runId"])
+        return scans
 
     def follow(self, store: Store, scan: Scan) -> Iterator[Progress]:
         """The progress of ``scan`` about every second, until it has been summed up."""
@@ -162,7 +175,7 @@ class Dagster:
                     "repositoryName": repository["name"],
                     "repositoryLocationName": repository["location"]["name"],
                 }
-        raise QrieError(f"Dagster at {self._url} has not loaded qrie: see its Deployment page.")
+        raise DagsterError(f"Dagster at {self._url} has not loaded qrie: see its Deployment page.")
 
     def _ask(self, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
         try:
@@ -170,11 +183,11 @@ class Dagster:
             answer.raise_for_status()
             body = answer.json()
         except (httpx.HTTPError, ValueError) as error:
-            raise QrieError(
+            raise DagsterError(
                 f"Dagster does not answer at {self._url}: {error}. Start its webserver, or set QRIE_DAGSTER_URL."
             ) from error
         if body.get("errors"):
-            raise QrieError(f"Dagster at {self._url} refused: {body['errors'][0]['message']}")
+            raise DagsterError(f"Dagster at {self._url} refused: {body['errors'][0]['message']}")
         data: dict[str, Any] = body["data"]
         return data
 

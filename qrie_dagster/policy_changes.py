@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from qrie_dagster.errors import QrieError
+from qrie_dagster.errors import ConflictError, NotFoundError, QrieError, StoreError
 from qrie_dagster.findings import Reason, Settled, State, transitions
 from qrie_dagster.models import Scope
 from qrie_dagster.policies.policy import all_policies, find_policy
@@ -24,7 +24,7 @@ def launch(store: Store, policy_id: str, scope: Scope | None = None, **overrides
     now = now_ms()
     suspended = store.policies.get(policy_id)
     if suspended and suspended.active:
-        raise QrieError(f"Policy {policy_id} is already launched: update it instead.")
+        raise ConflictError(f"Policy {policy_id} is already launched: update it instead.")
     launched = _validated(
         policy_id=policy_id,
         scope=scope or (suspended.scope if suspended else Scope()),
@@ -80,7 +80,7 @@ def _launched(store: Store, policy_id: str) -> LaunchedPolicy:
     launched = store.policies.get(policy_id)
     if launched is None:
         find_policy(policy_id)
-        raise QrieError(f"Policy {policy_id} is not launched: launch it first.")
+        raise NotFoundError(f"Policy {policy_id} is not launched: launch it first.")
     return launched
 
 
@@ -106,7 +106,7 @@ def _resolve_findings(store: Store, policy_id: str) -> int:
         settled = {key: Settled(*key, Reason.POLICY_SUSPENDED) for key in stored}
         applied = store.findings.apply(transitions(settled, stored, now), now)
         if applied.error:
-            raise QrieError(f"Not all findings of {policy_id} could be resolved; the next scan will: {applied.error}")
+            raise StoreError(f"Not all findings of {policy_id} could be resolved; the next scan will: {applied.error}")
         resolved += len(applied.written)
         if applied.written:
             rebuild_service(store, account.account_id, policy.service)

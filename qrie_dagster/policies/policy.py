@@ -7,7 +7,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any, TypeAlias
 
-from qrie_dagster.errors import QrieError
+from qrie_dagster.errors import NotFoundError
 from qrie_dagster.models import Resource, UnknownFactError
 
 
@@ -136,10 +136,10 @@ def all_policies() -> dict[str, Policy]:
 
 
 def find_policy(policy_id: str) -> Policy:
-    """The policy with this id. Raises QrieError naming those there are."""
+    """The policy with this id. Raises NotFoundError naming those there are."""
     policies = all_policies()
     if policy_id not in policies:
-        raise QrieError(f"There is no policy {policy_id!r}; there are: {', '.join(policies)}.")
+        raise NotFoundError(f"There is no policy {policy_id!r}; there are: {', '.join(policies)}.")
     return policies[policy_id]
 
 

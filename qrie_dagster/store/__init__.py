@@ -23,9 +23,12 @@ class Store:
     summary: SummaryTable
 
 
-def open_store(settings: Settings) -> Store:
-    """The tables that the settings name. Nothing is read yet."""
-    dynamo = Dynamo(settings)
+def open_store(settings: Settings, attempts: int | None = None) -> Store:
+    """The tables that the settings name. Nothing is read yet.
+
+    ``attempts`` at one call, for readers that would rather fail soon than wait for long.
+    """
+    dynamo = Dynamo(settings, attempts)
     return Store(
         dynamo,
         AccountTable(dynamo),

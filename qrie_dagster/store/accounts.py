@@ -13,7 +13,7 @@ from typing import Any
 
 from qrie_dagster.errors import QrieError
 from qrie_dagster.models import Account, AccountStatus, Outcome, ScanKind, ServiceScan
-from qrie_dagster.store.dynamo import Attr, ConditionFailedError, Dynamo, DynamoItem
+from qrie_dagster.store.dynamo import Attr, ConditionFailedError, Dynamo, DynamoItem, Write
 from qrie_dagster.store.encoding import decode, encode
 from qrie_dagster.store.tables import ACCOUNTS
 
@@ -134,6 +134,22 @@ class AccountTable:
             self._require_active(account_id)
             return False
         return True
+
+    def last_listings(self, account_id: str, service: str) -> tuple[dict[str, int], Write]:
+        """When each scope of a service was last listed (ms, by scope key), and a check that this is still so.
+
+        Raises QrieError if the account has left the registry.
+        """
+        item = self._dynamo.get(ACCOUNTS, {"AccountId": account_id}) or {}
+        if item.get("Status") != "active":
+            raise QrieError(f"Account {account_id} is not an active account: 'qrie accounts list' shows them.")
+        times, token = listing_times(item, service)
+        seen = Attr(_claim(service, "Token"))
+        unchanged = seen.eq(token) if token else seen.not_exists()
+        check = Write(
+            ACCOUNTS, {"AccountId": account_id}, "check", condition=Attr("Status").eq("active") & unchanged
+        )
+        return times, check
 
     def _note(
         self,

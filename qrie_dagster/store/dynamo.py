@@ -5,9 +5,9 @@ from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager
 from decimal import Decimal
 from time import sleep
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
-from boto3.dynamodb.conditions import Attr, ConditionBase, Key
+from boto3.dynamodb.conditions import Attr, ConditionBase, ConditionExpressionBuilder, Key
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
@@ -29,12 +29,43 @@ R = TypeVar("R")
 WRITERS = 16
 BATCH_GET = 100
 MAX_BATCH_ROUNDS = 12
+# Attempts at a write that met another one of the same item in a transaction; it is over in milliseconds.
+MAX_CONFLICTS = 12
 
-__all__ = ["Attr", "ConditionBase", "ConditionFailedError", "Dynamo", "DynamoItem", "Key"]
+__all__ = [
+    "Attr",
+    "ConditionBase",
+    "ConditionFailedError",
+    "Dynamo",
+    "DynamoItem",
+    "Key",
+    "TransactionLostError",
+    "Write",
+]
 
 
 class ConditionFailedError(Exception):
     """A conditional write lost: what is stored is not what the writer had seen."""
+
+
+class TransactionLostError(Exception):
+    """A transaction changed nothing; ``failed`` are the positions of the writes whose condition did not hold."""
+
+    def __init__(self, failed: Sequence[int]) -> None:
+        super().__init__(f"conditions {list(failed)} of the transaction did not hold")
+        self.failed = tuple(failed)
+
+
+@dataclass(frozen=True)
+class Write:
+    """One part of a transaction: a check that changes nothing, a put, an update or a delete."""
+
+    table: str
+    key: Mapping[str, Any]
+    kind: Literal["check", "put", "update", "delete"]
+    set_: Mapping[str, Any] = field(default_factory=dict)
+    set_once: Mapping[str, Any] = field(default_factory=dict)
+    condition: ConditionBase | None = None
 
 
 class Dynamo:
@@ -77,8 +108,7 @@ class Dynamo:
     def put(self, table: str, item: Mapping[str, Any], condition: ConditionBase | None = None) -> None:
         """Write one item."""
         extra = {"ConditionExpression": condition} if condition is not None else {}
-        with self.explained(table):
-            self.client.put_item(TableName=self.name(table), Item=item, **extra)
+        self._write(table, "put_item", Item=item, **extra)
 
     def update(
         self,
@@ -91,40 +121,38 @@ class Dynamo:
         condition: ConditionBase | None = None,
     ) -> DynamoItem:
         """Set, set-if-absent and remove attributes of one item; returns the old values of what changed."""
-        names: dict[str, str] = {}
-        values: dict[str, Any] = {}
-        clauses: list[str] = []
-        for number, (attribute, value) in enumerate({**(set_ or {}), **(set_once or {})}.items()):
-            names[f"#s{number}"] = attribute
-            values[f":s{number}"] = value
-            once = attribute in (set_once or {})
-            new = f"if_not_exists(#s{number}, :s{number})" if once else f":s{number}"
-            clauses.append(f"#s{number} = {new}")
-        expression = "SET " + ", ".join(clauses) if clauses else ""
-        if remove:
-            names |= {f"#r{number}": attribute for number, attribute in enumerate(remove)}
-            expression += " REMOVE " + ", ".join(f"#r{number}" for number in range(len(remove)))
-        extra: dict[str, Any] = {"ExpressionAttributeNames": names}
-        if values:
-            extra["ExpressionAttributeValues"] = values
+        extra = _update_expression(set_ or {}, set_once or {}, remove)
         if condition is not None:
             extra["ConditionExpression"] = condition
-        with self.explained(table):
-            answer = self.client.update_item(
-                TableName=self.name(table),
-                Key=key,
-                UpdateExpression=expression.strip(),
-                ReturnValues="UPDATED_OLD",
-                **extra,
-            )
+        answer = self._write(table, "update_item", Key=key, ReturnValues="UPDATED_OLD", **extra)
         old: DynamoItem = plain(answer.get("Attributes", {}))
         return old
 
     def delete(self, table: str, key: Mapping[str, Any], condition: ConditionBase | None = None) -> None:
         """Delete one item."""
         extra = {"ConditionExpression": condition} if condition is not None else {}
-        with self.explained(table):
-            self.client.delete_item(TableName=self.name(table), Key=key, **extra)
+        self._write(table, "delete_item", Key=key, **extra)
+
+    def transact(self, writes: Sequence[Write]) -> None:
+        """Do all of ``writes``, or none of them.
+
+        Raises TransactionLostError if the condition of any of them does not hold.
+        """
+        items = [_transaction_item(self.name(write.table), write) for write in writes]
+        self._write(writes[0].table, "transact_write_items", TransactItems=items)
+
+    def _write(self, table: str, operation: str, **parameters: Any) -> dict[str, Any]:
+        """One writing call, made again while a transaction is under way on the same item."""
+        if operation != "transact_write_items":
+            parameters["TableName"] = self.name(table)
+        for attempt in range(MAX_CONFLICTS):
+            try:
+                with self.explained(table):
+                    answer: dict[str, Any] = getattr(self.client, operation)(**parameters)
+                    return answer
+            except _ConflictError:
+                sleep(min(1.0, 0.01 * 2**attempt))
+        raise StoreError(f"Transactions kept other writers out of an item of {self.name(table)}: try later.")
 
     def query(self, table: str, condition: ConditionBase, **extra: Any) -> Iterator[DynamoItem]:
         """All items of a query, page after page."""
@@ -179,6 +207,8 @@ class Dynamo:
             code = error_code(error)
             if code == "ConditionalCheckFailedException":
                 raise ConditionFailedError from error
+            if code in ("TransactionCanceledException", "TransactionConflictException"):
+                _raise_lost(error)
             if code == "ResourceNotFoundException":
                 raise MissingTableError(f"Table {where} does not exist: run 'qrie tables create'.") from error
             raise StoreError(f"DynamoDB refused a call on {where}: {explain(error)}") from error
@@ -193,6 +223,66 @@ class Dynamo:
             ) from error
         except BotoCoreError as error:
             raise StoreError(f"DynamoDB did not answer a call on {where}: {explain(error)}") from error
+
+
+class _ConflictError(Exception):
+    """Another write of the same item is under way in a transaction."""
+
+
+def _raise_lost(error: ClientError) -> None:
+    """Tell a transaction whose conditions did not hold, and a conflict that passes, from what was refused for good."""
+    answer: Mapping[str, Any] = error.response
+    codes = [reason.get("Code") for reason in answer.get("CancellationReasons", ())]
+    failed = [number for number, code in enumerate(codes) if code == "ConditionalCheckFailed"]
+    if failed:
+        raise TransactionLostError(failed) from error
+    if error_code(error) == "TransactionConflictException" or any(code in _PASSING for code in codes):
+        raise _ConflictError from error
+
+
+# Why a transaction may be cancelled that would succeed a moment later.
+_PASSING = {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}
+
+
+def _update_expression(
+    set_: Mapping[str, Any], set_once: Mapping[str, Any], remove: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The parameters of an update: set, set if absent, remove."""
+    names: dict[str, str] = {}
+    values: dict[str, Any] = {}
+    clauses: list[str] = []
+    for number, (attribute, value) in enumerate({**set_, **set_once}.items()):
+        names[f"#s{number}"] = attribute
+        values[f":s{number}"] = value
+        new = f"if_not_exists(#s{number}, :s{number})" if attribute in set_once else f":s{number}"
+        clauses.append(f"#s{number} = {new}")
+    expression = "SET " + ", ".join(clauses) if clauses else ""
+    if remove:
+        names |= {f"#r{number}": attribute for number, attribute in enumerate(remove)}
+        expression += " REMOVE " + ", ".join(f"#r{number}" for number in range(len(remove)))
+    extra: dict[str, Any] = {"UpdateExpression": expression.strip(), "ExpressionAttributeNames": names}
+    if values:
+        extra["ExpressionAttributeValues"] = values
+    return extra
+
+
+def _transaction_item(table: str, write: Write) -> dict[str, Any]:
+    """``write`` as DynamoDB wants it. boto3 takes condition objects everywhere but in transactions."""
+    extra: dict[str, Any] = {}
+    if write.kind == "update":
+        extra = _update_expression(write.set_, write.set_once)
+    if write.condition is not None:
+        built = ConditionExpressionBuilder().build_expression(write.condition)
+        extra["ConditionExpression"] = built.condition_expression
+        names = {**extra.get("ExpressionAttributeNames", {}), **built.attribute_name_placeholders}
+        values = {**extra.get("ExpressionAttributeValues", {}), **built.attribute_value_placeholders}
+        extra["ExpressionAttributeNames"] = names
+        if values:
+            extra["ExpressionAttributeValues"] = values
+    if write.kind == "put":
+        return {"Put": {"TableName": table, "Item": {**write.key, **write.set_}, **extra}}
+    verb = {"check": "ConditionCheck", "update": "Update", "delete": "Delete"}[write.kind]
+    return {verb: {"TableName": table, "Key": write.key, **extra}}
 
 
 def plain(value: Any) -> Any:

@@ -1,7 +1,7 @@
 """``qrie_findings``: one item per (resource, policy) that was ever in violation."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -15,6 +15,10 @@ from qrie_dagster.store.tables import FINDINGS, STATE_INDEX
 # A finding that changes at every attempt to write it is being fought over by scans that never end.
 MAX_TRIES = 5
 
+# Rows that one query looks at when it has to look for some.
+LOOKED_AT = 1000
+_POSITION = ("State", "ARN", "Policy")
+
 
 @dataclass
 class AppliedFindings:
@@ -23,6 +27,10 @@ class AppliedFindings:
     changes: Counter[Change] = field(default_factory=Counter)
     written: list[Transition] = field(default_factory=list)
     error: str | None = None
+
+
+def _filter(only: ConditionBase | None) -> dict[str, ConditionBase]:
+    return {} if only is None else {"FilterExpression": only}
 
 
 class FindingTable:
@@ -40,6 +48,35 @@ class FindingTable:
         if state:
             condition &= Key("State").eq(state)
         return map(_finding, self._dynamo.query(FINDINGS, condition, IndexName=STATE_INDEX))
+
+    def page(
+        self,
+        account_id: str,
+        service: str,
+        wanted: int,
+        after: Sequence[str] = (),
+        state: State | None = None,
+        only: ConditionBase | None = None,
+    ) -> tuple[list[Finding], list[str]]:
+        """At most ``wanted`` findings of one (account, service), and where to go on, empty at the end.
+
+        ``only`` restricts by other attributes. One query: with ``only``, fewer than ``wanted`` may come, even none.
+        """
+        group = account_service(account_id, service)
+        condition: ConditionBase = Key("AccountService").eq(group)
+        if state:
+            condition &= Key("State").eq(state)
+        start = {"AccountService": group, **dict(zip(_POSITION, after, strict=True))} if after else None
+        items, last = self._dynamo.query_page(
+            FINDINGS, condition, wanted if only is None else LOOKED_AT, start, IndexName=STATE_INDEX, **_filter(only)
+        )
+        if len(items) > wanted:
+            items, last = items[:wanted], items[wanted - 1]
+        return [_finding(item) for item in items], [last[name] for name in _POSITION] if last else []
+
+    def of_resource(self, arn: str) -> list[Finding]:
+        """The findings on one resource."""
+        return [_finding(item) for item in self._dynamo.query(FINDINGS, Key("ARN").eq(arn), ConsistentRead=True)]
 
     def get(self, arn: str, policy: str) -> Finding | None:
         """One finding, or None."""

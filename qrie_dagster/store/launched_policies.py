@@ -1,10 +1,11 @@
 """``qrie_policies``: which policies are launched, for what scope, with which overrides."""
 
+from collections.abc import Iterable
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from qrie_dagster.errors import QrieError
+from qrie_dagster.errors import ConflictError, NotFoundError
 from qrie_dagster.models import Scope
 from qrie_dagster.store.dynamo import Attr, ConditionFailedError, Dynamo, DynamoItem
 from qrie_dagster.store.tables import POLICIES
@@ -44,19 +45,24 @@ class LaunchedPolicyTable:
         item = self._dynamo.get(POLICIES, {"PolicyId": policy_id})
         return _policy(item) if item else None
 
+    def some(self, policy_ids: Iterable[str]) -> dict[str, LaunchedPolicy]:
+        """Those of ``policy_ids`` that are launched, by id, without looking at any other."""
+        keys = [{"PolicyId": policy_id} for policy_id in policy_ids]
+        return {policy.policy_id: policy for policy in map(_policy, self._dynamo.batch_get(POLICIES, keys))}
+
     def launch(self, policy: LaunchedPolicy) -> None:
-        """Launch a policy. Raises QrieError if it is launched already."""
+        """Launch a policy. Raises ConflictError if it is launched already."""
         try:
             self._dynamo.put(POLICIES, _item(policy), Attr("PolicyId").not_exists())
         except ConditionFailedError:
-            raise QrieError(f"Policy {policy.policy_id} is already launched: update it instead.") from None
+            raise ConflictError(f"Policy {policy.policy_id} is already launched: update it instead.") from None
 
     def update(self, policy: LaunchedPolicy) -> None:
-        """Replace what is stored of a launched policy. Raises QrieError if it is not launched."""
+        """Replace what is stored of a launched policy. Raises NotFoundError if it is not launched."""
         try:
             self._dynamo.put(POLICIES, _item(policy), Attr("PolicyId").exists())
         except ConditionFailedError:
-            raise QrieError(f"Policy {policy.policy_id} is not launched: launch it first.") from None
+            raise NotFoundError(f"Policy {policy.policy_id} is not launched: launch it first.") from None
 
     def delete(self, policy_id: str) -> None:
         """Forget a launched policy. Its findings are the next policy scan's, or the caller's, to resolve."""

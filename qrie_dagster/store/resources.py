@@ -29,6 +29,19 @@ class Applied:
     error: str | None = None
 
 
+# Rows that one query looks at when it has to look for some.
+LOOKED_AT = 1000
+
+
+@dataclass(frozen=True)
+class KeptResource:
+    """A stored resource, when it was first seen and when a scan last wrote it (ms)."""
+
+    resource: Resource
+    first_seen: int
+    last_written: int
+
+
 class ResourceTable:
     """The stored inventory."""
 
@@ -48,6 +61,28 @@ class ResourceTable:
     def load(self, account_id: str, service: str) -> Iterator[Resource]:
         """The stored resources of one (account, service), page after page."""
         return map(_resource, self._dynamo.query(RESOURCES, _partition(account_id, service), ConsistentRead=True))
+
+    def page(
+        self, account_id: str, service: str, wanted: int, after: str = "", only: ConditionBase | None = None
+    ) -> tuple[list[KeptResource], str]:
+        """At most ``wanted`` resources of one (account, service), and the ARN to go on after, empty at the end.
+
+        ``only`` restricts by other attributes. One query: with ``only``, fewer than ``wanted`` may come, even none.
+        """
+        extra = {} if only is None else {"FilterExpression": only}
+        start = _key(account_id, service, after) if after else None
+        items, last = self._dynamo.query_page(
+            RESOURCES, _partition(account_id, service), wanted if only is None else LOOKED_AT, start, **extra
+        )
+        if len(items) > wanted:
+            items, last = items[:wanted], items[wanted - 1]
+        kept = [KeptResource(_resource(item), item["FirstSeenAt"], item["LastSeenAt"]) for item in items]
+        return kept, last["ARN"] if last else ""
+
+    def kept(self, account_id: str, service: str, arn: str) -> KeptResource | None:
+        """One stored resource and since when it is known, or None."""
+        item = self._dynamo.get(RESOURCES, _key(account_id, service, arn))
+        return KeptResource(_resource(item), item["FirstSeenAt"], item["LastSeenAt"]) if item else None
 
     def configurations(self, account_id: str, service: str, arns: list[str]) -> dict[str, Configuration]:
         """The configurations of some resources, by ARN."""

@@ -15,6 +15,7 @@ from qrie_dagster.times import DAY_MS
 
 DASHBOARD = "dashboard"
 HISTORY = "history"
+REGISTRY = "registry"
 HISTORY_DAYS = 28
 HISTORY_LENGTH = 200
 
@@ -84,6 +85,11 @@ def refresh_dashboard(store: Store, accounts: list[Account], now: int) -> dict[s
         "scope_ages": encode([[a.kind.value, a.account_id, a.service, a.last_success, a.last_error] for a in ages]),
     }
     store.summary.put(DASHBOARD, record)
+    # So that no reader has to go through the table of accounts.
+    store.summary.put(
+        REGISTRY,
+        {"timestamp_ms": now, "Accounts": encode([a.model_dump(mode="json", exclude={"scans"}) for a in accounts])},
+    )
     return record
 
 

@@ -4,7 +4,7 @@ from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
 
-from qrie_dagster.errors import QrieError
+from qrie_dagster.errors import NotFoundError
 from qrie_dagster.inventory.resource_type import Service
 
 
@@ -16,8 +16,8 @@ def all_services() -> dict[str, Service]:
 
 
 def find_service(name: str) -> Service:
-    """The service called ``name``. Raises QrieError naming those there are."""
+    """The service called ``name``. Raises NotFoundError naming those there are."""
     services = all_services()
     if name not in services:
-        raise QrieError(f"There is no service {name!r}; there are: {', '.join(services)}.")
+        raise NotFoundError(f"There is no service {name!r}; there are: {', '.join(services)}.")
     return services[name]
