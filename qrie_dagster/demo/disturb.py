@@ -209,10 +209,10 @@ def create_volume(target: Target) -> Change:
 
 
 def terminate_instance(target: Target) -> Change:
-    """Terminate an instance; AWS shows it as terminated for a while."""
+    """Terminate an instance; AWS goes on showing it for a while, as terminated."""
     instance = target.item["InstanceId"]
     target.entered.client("ec2", target.region).terminate_instances(InstanceIds=[instance])
-    return target.change(f"instance {instance} in {target.region} was terminated")
+    return target.change(f"instance {instance} in {target.region} was terminated", "deleted")
 
 
 def change_tag(target: Target) -> Change:

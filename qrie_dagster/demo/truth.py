@@ -62,7 +62,9 @@ def _ec2_arns(entered: Entered, region: str) -> Iterator[str]:
     for operation, key, kind, name in EC2:
         yield from (f"{prefix}:{kind}/{item[name]}" for item in pages(ec2, operation, key))
     for reservation in pages(ec2, "describe_instances", "Reservations"):
-        yield from (f"{prefix}:instance/{item['InstanceId']}" for item in reservation["Instances"])
+        for item in reservation["Instances"]:
+            if item["State"]["Name"] != "terminated":
+                yield f"{prefix}:instance/{item['InstanceId']}"
     for snapshot in pages(ec2, "describe_snapshots", "Snapshots", OwnerIds=["self"]):
         yield f"{prefix}:snapshot/{snapshot['SnapshotId']}"
     for image in pages(ec2, "describe_images", "Images", Owners=["self"]):

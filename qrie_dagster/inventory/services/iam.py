@@ -25,7 +25,7 @@ Report: TypeAlias = Mapping[str, Mapping[str, str]]
 
 ROOT = "<root_account>"
 
-# Seconds between looks at a report in the making: 51 in all. Most are ready at the second look.
+# Seconds between looks at a report in the making: 51 in all.
 REPORT_DELAYS = tuple(0.2 * 2**step for step in range(8))
 
 # Not the same clock as the users' creation dates; far less than it takes to delete a user and to create it again.
