@@ -46,7 +46,8 @@ def _policies() -> str:
     sections = [
         f"## {policy.id}\n\n"
         f"Severity {policy.severity} ({band(policy.severity)}), {policy.category.value}, on `{policy.resource_type}`."
-        f" Controls: {', '.join(policy.controls) or 'none'}.\n\n{policy.description}\n\n**Mend:** {policy.remediation}\n"
+        f" Controls: {', '.join(policy.controls) or 'none'}.\n\n"
+        f"{policy.description}\n\n**Mend:** {policy.remediation}\n"
         for policy in all_policies().values()
     ]
     return "# Policies\n\n" + NOTE + "\n".join(sections)

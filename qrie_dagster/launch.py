@@ -22,6 +22,8 @@ from qrie_dagster.times import as_datetime, now_ms
 JOBS = {ScanKind.INVENTORY: "full_inventory", ScanKind.POLICY: "policy_scan"}
 ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
 POLL_SECONDS = 1.0
+# The daemon looks for ended scans every few seconds, and a roll-up takes a few.
+SUM_UP_SECONDS = 180
 
 _WHERE = """
 query { repositoriesOrError { __typename
@@ -147,12 +149,22 @@ class Dagster:
         return scans
 
     def follow(self, store: Store, scan: Scan) -> Iterator[Progress]:
-        """The progress of ``scan`` about every second, until it has been summed up."""
+        """The progress of ``scan`` about every second, until it has been summed up.
+
+        Raises QrieError when its runs have ended and nothing sums it up.
+        """
+        ended = 0.0
         while True:
             progress = self.progress(store, scan)
             yield progress
             if progress.summary:
                 return
+            ended = 0.0 if progress.running else ended + POLL_SECONDS
+            if ended > SUM_UP_SECONDS:
+                raise QrieError(
+                    f"The runs of scan {scan.scan_id} ended, but nobody summed it up: is dagster-daemon running?"
+                    f" Its runs are on {self._url}/runs."
+                )
             sleep(POLL_SECONDS)
 
     def _partitions(self, repository: dict[str, str], accounts: Iterable[str]) -> list[str]:

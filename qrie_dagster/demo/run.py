@@ -4,7 +4,9 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
+from shutil import rmtree
 from time import monotonic, sleep
 
 from qrie_dagster.cli.output import say
@@ -12,7 +14,7 @@ from qrie_dagster.cli.scans import describe, watch
 from qrie_dagster.demo import emulator, organisation, truth
 from qrie_dagster.demo.disturb import disturb
 from qrie_dagster.demo.processes import ended_by_sigterm, port
-from qrie_dagster.demo.stack import Stack, running_stack, use
+from qrie_dagster.demo.stack import Stack, environment, running_stack, use
 from qrie_dagster.errors import QrieError
 from qrie_dagster.findings import State
 from qrie_dagster.inventory.services import all_services
@@ -65,39 +67,41 @@ def _running() -> Iterator[Demo]:
         say("Starting the emulated AWS ...")
         endpoint = running.enter_context(emulator.running(port(EMULATOR_PORT), home / "emulator.log"))
         organisation.build(endpoint, lambda line: say(f"  {line}"))
+        store = _registered(endpoint, home)
         say("Starting Dagster and the dashboard ...")
         stack = running.enter_context(running_stack(endpoint, home / "dagster"))
         use(stack.environment)
         STATE.write_text(json.dumps({"endpoint": endpoint, "environment": stack.environment}))
-        store = open_store(settings())
-        create_tables(store.dynamo)
-        launch_all(store)
-        counts = register(store, accounts_from_organization(settings()))
-        say(f"{counts['added']} accounts registered. Everything is up after {monotonic() - started:.0f} s.")
+        say(f"Everything is up after {monotonic() - started:.0f} s.")
         yield Demo(endpoint, stack, store)
+
+
+def _registered(endpoint: str, home: Path) -> Store:
+    """qrie's tables, with every policy launched and every account registered."""
+    use(environment(endpoint, home / "dagster"))
+    store = open_store(settings())
+    create_tables(store.dynamo)
+    policies = launch_all(store)
+    counts = register(store, accounts_from_organization(settings()))
+    say(f"  {counts['added']} accounts registered, {policies} policies launched")
+    return store
 
 
 @contextmanager
 def _fresh_home() -> Iterator[Path]:
     """Where the demonstration keeps its files; nothing of an earlier one."""
     home = HOME.resolve()
-    if STATE.exists():
-        STATE.unlink()
-    if (home / "dagster").exists():
-        _delete(home / "dagster")
     home.mkdir(parents=True, exist_ok=True)
-    try:
-        yield home
-    finally:
-        STATE.unlink(missing_ok=True)
-
-
-def _delete(folder: Path) -> None:
-    for path in sorted(folder.rglob("*"), reverse=True):
-        if path.is_dir() and not path.is_symlink():
-            path.rmdir()
-        else:
-            path.unlink()
+    with (home / "lock").open("w") as lock:
+        try:
+            flock(lock, LOCK_EX | LOCK_NB)
+        except BlockingIOError:
+            raise QrieError("A demonstration is already running in this folder: end it with Ctrl-C first.") from None
+        rmtree(home / "dagster", ignore_errors=True)
+        try:
+            yield home
+        finally:
+            STATE.unlink(missing_ok=True)
 
 
 def scan_all(demo: Demo) -> None:
@@ -129,12 +133,12 @@ def of_another_terminal() -> Demo:
         raise QrieError("No demonstration is running in this folder: start one with 'make demo'.")
     state = json.loads(STATE.read_text())
     use(state["environment"])
-    environment = state["environment"]
+    shared = state["environment"]
     stack = Stack(
-        environment["QRIE_DAGSTER_URL"],
-        f"http://127.0.0.1:{environment['QRIE_DASHBOARD_PORT']}",
-        environment["QRIE_API_TOKEN"],
-        environment,
+        shared["QRIE_DAGSTER_URL"],
+        f"http://127.0.0.1:{shared['QRIE_DASHBOARD_PORT']}",
+        shared["QRIE_API_TOKEN"],
+        shared,
     )
     return Demo(state["endpoint"], stack, open_store(settings()))
 
