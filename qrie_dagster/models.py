@@ -42,7 +42,7 @@ class Resource:
 
     ``configuration`` is what AWS answered, as JSON values, with ``Tags`` as a plain name-to-value mapping.
     ``unread`` names the parts of it that AWS refused to show this time: unknown, which is not the same as
-    absent.
+    absent. ``completed_from`` is the time of the stored observation that such parts were taken from.
     """
 
     account_id: str
@@ -53,6 +53,7 @@ class Resource:
     configuration: Configuration
     describe_time: int
     unread: tuple[str, ...] = ()
+    completed_from: int | None = None
 
     def fact(self, key: str) -> Any:
         """The part of the configuration under ``key``, None when AWS says it is not configured.

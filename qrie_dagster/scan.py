@@ -145,7 +145,12 @@ class InventoryScanner:
         known = self.store.resources.configurations(collected.account_id, collected.service, partial)
         return replace(
             collected,
-            resources=[fill_in(resource, known.get(resource.arn, {})) for resource in collected.resources],
+            resources=[
+                replace(fill_in(resource, known[resource.arn]), completed_from=stored[resource.arn].describe_time)
+                if resource.unread and resource.arn in known
+                else resource
+                for resource in collected.resources
+            ],
         )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from decimal import Decimal
 from time import sleep
 from typing import Any, Literal, TypeAlias, TypeVar

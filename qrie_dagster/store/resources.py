@@ -1,15 +1,32 @@
-"""``qrie_resources``: one item per resource."""
+"""``qrie_resources``: one item per resource.
 
-from collections.abc import Iterator
+Besides there are tombstones, in partitions of their own named ``<account_id>_<service>#deleted``, which no reader of
+resources meets: that AWS reported a resource deleted at ``DescribeTime``. They keep what is older than that, a late
+event or a scan that had listed the resource before, from bringing it back. DynamoDB drops them after five weeks.
+"""
+
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from qrie_dagster.errors import StoreError
 from qrie_dagster.models import Configuration, Resource, account_service
 from qrie_dagster.reconcile import Changes, Deletion, Stored, content_hash
-from qrie_dagster.store.dynamo import Attr, ConditionBase, ConditionFailedError, Dynamo, DynamoItem, Key, concurrently
+from qrie_dagster.store.dynamo import (
+    Attr,
+    ConditionBase,
+    ConditionFailedError,
+    Dynamo,
+    DynamoItem,
+    Key,
+    Write,
+    concurrently,
+)
 from qrie_dagster.store.encoding import decode, encode_to_fit
 from qrie_dagster.store.tables import RESOURCES
+from qrie_dagster.times import DAY_MS
+
+TOMBSTONE_DAYS = 35
 
 _INDEX = {
     "ProjectionExpression": "ARN, ResourceType, #region, ConfigHash, DescribeTime",
@@ -95,16 +112,27 @@ class ResourceTable:
         return _resource(item) if item else None
 
     def apply(self, account_id: str, service: str, changes: Changes, now: int) -> Applied:
-        """Write the changes, each only over something older. Counts are of what the table really changed."""
+        """Write the changes, each only over something older. Counts are of what the table really changed.
+
+        What was created but has been reported deleted since it was listed is removed again, and not counted.
+        """
         applied = Applied()
         try:
-            for existed in concurrently(partial(self.write, now=now), [*changes.created, *changes.updated]):
+            for existed in concurrently(partial(self.write, now=now), changes.created):
                 if existed is None:
                     applied.superseded += 1
                 elif existed:
                     applied.updated += 1
                 else:
                     applied.created += 1
+            for existed in concurrently(partial(self.write, now=now, existing=True), changes.updated):
+                if existed is None:
+                    applied.superseded += 1
+                else:
+                    applied.updated += 1
+            buried = self._bury(account_id, service, changes.created)
+            applied.created -= buried
+            applied.superseded += buried
             for was_deleted in concurrently(partial(self.delete, account_id, service), changes.deleted):
                 if was_deleted:
                     applied.deleted += 1
@@ -114,30 +142,37 @@ class ResourceTable:
             applied.error = str(error)
         return applied
 
-    def write(self, resource: Resource, now: int) -> bool | None:
-        """Write a resource unless something newer is stored: whether it existed before, None if not written."""
-        configuration, left_out = encode_to_fit(resource.configuration)
-        item = {
-            "Configuration": configuration,
-            "ResourceType": resource.resource_type,
-            "Region": resource.region,
-            "ConfigHash": content_hash(resource),
-            "DescribeTime": resource.describe_time,
-            "LastSeenAt": now,
-            "Unread": [*resource.unread],
-            "TooLarge": left_out,
-        }
-        older = Attr("ARN").not_exists() | Attr("DescribeTime").lt(resource.describe_time)
-        key = _key(resource.account_id, resource.service, resource.arn)
+    def write(self, resource: Resource, now: int, *, existing: bool = False) -> bool | None:
+        """Write a resource unless something newer is stored: whether it existed before, None if not written.
+
+        With ``existing`` it is not written either if it is stored no more.
+        """
+        write = observed(resource, now, existing=existing)
         try:
-            before = self._dynamo.update(RESOURCES, key, item, set_once={"FirstSeenAt": now}, condition=older)
+            before = self._dynamo.update(
+                RESOURCES, write.key, write.set_, set_once=write.set_once, condition=write.condition
+            )
         except ConditionFailedError:
             return None
         return "DescribeTime" in before
 
+    def _bury(self, account_id: str, service: str, created: Sequence[Resource]) -> int:
+        """Remove those of ``created`` that were reported deleted after they were listed; how many."""
+        if not created:
+            return 0
+        partition = Key("AccountService").eq(_graveyard(account_id, service))
+        deleted = {
+            item["ARN"]: item["DescribeTime"] for item in self._dynamo.query(RESOURCES, partition, ConsistentRead=True)
+        }
+        return sum(
+            self.delete(account_id, service, Deletion(one.arn, one.resource_type, deleted[one.arn]))
+            for one in created
+            if deleted.get(one.arn, 0) > one.describe_time
+        )
+
     def delete(self, account_id: str, service: str, deletion: Deletion) -> bool:
         """Delete a resource unless something newer is stored."""
-        older = Attr("DescribeTime").lt(deletion.describe_time)
+        older = _older(deletion.describe_time)
         try:
             self._dynamo.delete(RESOURCES, _key(account_id, service, deletion.arn), older)
         except ConditionFailedError:
@@ -151,6 +186,60 @@ class ResourceTable:
 
     def _forget(self, account_id: str, service: str, arn: str) -> None:
         self._dynamo.delete(RESOURCES, _key(account_id, service, arn))
+
+
+def observed(resource: Resource, now: int, *, existing: bool = False) -> Write:
+    """The write of a resource over something older; with ``existing`` only if something is stored.
+
+    What was completed from an older observation is written over that observation only: what came in between may be
+    newer in those parts.
+    """
+    configuration, left_out = encode_to_fit(resource.configuration)
+    item = {
+        "Configuration": configuration,
+        "ResourceType": resource.resource_type,
+        "Region": resource.region,
+        "ConfigHash": content_hash(resource),
+        "DescribeTime": resource.describe_time,
+        "LastSeenAt": now,
+        "Unread": [*resource.unread],
+        "TooLarge": left_out,
+    }
+    condition = _older(resource.describe_time)
+    if resource.completed_from is not None:
+        condition = condition & Attr("DescribeTime").eq(resource.completed_from)
+    elif not existing:
+        condition = Attr("ARN").not_exists() | condition
+    key = _key(resource.account_id, resource.service, resource.arn)
+    return Write(RESOURCES, key, "update", item, {"FirstSeenAt": now}, condition)
+
+
+def reported_deleted(account_id: str, service: str, arn: str, at: int, now: int) -> list[Write]:
+    """The writes of a deletion that AWS reported for ``at`` (ms): a tombstone, and the resource's end."""
+    grave = {"AccountService": _graveyard(account_id, service), "ARN": arn}
+    tombstone = {"DescribeTime": at, "ExpiresAt": (now + TOMBSTONE_DAYS * DAY_MS) // 1000}
+    older = Attr("ARN").not_exists() | _older(at)
+    return [
+        Write(RESOURCES, grave, "put", tombstone, condition=older),
+        Write(RESOURCES, _key(account_id, service, arn), "delete", condition=older),
+    ]
+
+
+def not_deleted_since(resource: Resource) -> Write:
+    """Removes the tombstone of a resource that was observed after it; fails if the tombstone is newer."""
+    grave = {"AccountService": _graveyard(resource.account_id, resource.service), "ARN": resource.arn}
+    older = Attr("ARN").not_exists() | _older(resource.describe_time)
+    return Write(RESOURCES, grave, "delete", condition=older)
+
+
+def _older(than: int) -> ConditionBase:
+    # Never true where there is no item.
+    condition: ConditionBase = Attr("DescribeTime").lt(than)
+    return condition
+
+
+def _graveyard(account_id: str, service: str) -> str:
+    return account_service(account_id, service) + "#deleted"
 
 
 def _partition(account_id: str, service: str) -> ConditionBase:
