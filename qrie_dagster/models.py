@@ -6,7 +6,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 Configuration: TypeAlias = Mapping[str, Any]
 
@@ -150,6 +150,10 @@ class ScopeFailure:
         return f"{self.account_id}/{self.service}/{self.region}: {self.reason}"
 
 
+# Of one (account, service) in one scan.
+FAILURES_KEPT = 200
+
+
 class Outcome(BaseModel):
     """What one scan did in one (account, service): the figures everything else is summed from.
 
@@ -183,6 +187,13 @@ class Outcome(BaseModel):
     findings_updated: int = 0
     critical_created: int = 0
     policies: tuple[str, ...] = ()
+
+    @field_validator("failures")
+    @classmethod
+    def _readable(cls, failures: tuple[str, ...]) -> tuple[str, ...]:
+        """No more than people read and a record holds: of tens of thousands of buckets each may be refused."""
+        more = len(failures) - FAILURES_KEPT
+        return (*failures[:FAILURES_KEPT], f"and {more} more") if more > 1 else failures
 
     @property
     def succeeded(self) -> bool:

@@ -127,7 +127,11 @@ def before_calls() -> Callable[..., None]:
     def register(client: Any, operation: str, do: Callable[[int], None]) -> None:
         calls = count(1)
         service = client.meta.service_model.service_id.hyphenize()
-        client.meta.events.register(f"before-call.{service}.{operation}", lambda **_: do(next(calls)))
+
+        def before(**_: Any) -> None:
+            do(next(calls))
+
+        client.meta.events.register(f"before-call.{service}.{operation}", before)
 
     return register
 

@@ -97,3 +97,11 @@ def test_only_a_scan_without_failures_succeeded(failures: tuple[str, ...], faile
     outcome = Outcome(account_id="1", service="s3", started_ms=10, finished_ms=15, failures=failures, failed=failed)
     assert outcome.succeeded is succeeded
     assert outcome.duration_ms == 5
+
+
+def test_an_outcome_keeps_as_many_failures_as_people_read_and_counts_the_rest() -> None:
+    outcome = Outcome(
+        account_id="1", service="s3", started_ms=1, finished_ms=2, failures=tuple(f"b{n}" for n in range(1000))
+    )
+    assert (len(outcome.failures), outcome.failures[199:]) == (201, ("b199", "and 800 more"))
+    assert Outcome(**outcome.model_dump()) == outcome

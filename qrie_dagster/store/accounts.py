@@ -84,15 +84,23 @@ class AccountTable:
             ) from None
 
     def set_retired(self, account: Account, at: int) -> None:
-        """Note that nothing of this inactive account is kept as current; forget how its scans went."""
+        """Note that nothing of this inactive account is kept as current; forget how its scans went.
+
+        Raises QrieError if it is active again.
+        """
         item = self._dynamo.get(ACCOUNTS, {"AccountId": account.account_id}) or {}
-        self._dynamo.update(
-            ACCOUNTS,
-            {"AccountId": account.account_id},
-            {"RetiredAt": at},
-            remove=[name for name in item if ":" in name],
-            condition=Attr("AccountId").exists(),
-        )
+        try:
+            self._dynamo.update(
+                ACCOUNTS,
+                {"AccountId": account.account_id},
+                {"RetiredAt": at},
+                remove=[name for name in item if ":" in name],
+                condition=Attr("AccountId").exists() & Attr("Status").ne("active"),
+            )
+        except ConditionFailedError:
+            raise QrieError(
+                f"Account {account.account_id} came back while it was cleaned up: run an inventory scan of it."
+            ) from None
 
     def begin(self, kind: ScanKind, account_id: str, service: str, scan_id: str, at: int) -> None:
         """Note an attempt. Raises QrieError if the account has left the registry."""
@@ -146,9 +154,7 @@ class AccountTable:
         times, token = listing_times(item, service)
         seen = Attr(_claim(service, "Token"))
         unchanged = seen.eq(token) if token else seen.not_exists()
-        check = Write(
-            ACCOUNTS, {"AccountId": account_id}, "check", condition=Attr("Status").eq("active") & unchanged
-        )
+        check = Write(ACCOUNTS, {"AccountId": account_id}, "check", condition=Attr("Status").eq("active") & unchanged)
         return times, check
 
     def _note(

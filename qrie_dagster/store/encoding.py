@@ -23,10 +23,13 @@ def encode(value: Any) -> bytes:
 
 
 def decode(data: bytes) -> Any:
-    """What ``encode`` was given. Raises StoreError for a format this version does not know."""
+    """What ``encode`` was given. Raises StoreError for a format this version does not know, or damaged data."""
     if data[:1] != VERSION:
-        raise StoreError(f"A stored configuration has format {data[:1].hex()}, which this qrie is too old to read.")
-    return json.loads(zlib.decompress(data[1:]))
+        raise StoreError(f"A stored value has format {data[:1].hex() or 'none'}, which this qrie is too old to read.")
+    try:
+        return json.loads(zlib.decompress(data[1:]))
+    except (zlib.error, ValueError) as error:
+        raise StoreError(f"A stored value is damaged: {error}.") from error
 
 
 def encode_to_fit(configuration: Mapping[str, Any]) -> tuple[bytes, list[str]]:

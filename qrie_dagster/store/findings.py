@@ -117,6 +117,8 @@ def _unchanged(before: Finding | None) -> ConditionBase:
         Attr("State").eq(before.state)
         & Attr("LastEvaluated").eq(before.last_evaluated)
         & Attr("DescribeTime").eq(before.describe_time)
+        # The one thing people change on their own, maybe within the same millisecond.
+        & Attr("Severity").eq(before.severity)
     )
 
 
