@@ -13,14 +13,16 @@ STOP_SECONDS = 15
 
 
 @contextmanager
-def running(command: Sequence[str], log: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+def running(
+    command: Sequence[str], log: Path, environment: dict[str, str], wrapper: Sequence[str] = ()
+) -> Iterator[subprocess.Popen[bytes]]:
     """``command`` (a module of this Python and its arguments), for as long as the context lasts.
 
-    It and everything it starts form one process group, which is ended whole.
+    It and everything it starts form one process group, which is ended whole. ``wrapper`` is put in front of it.
     """
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", *command],
+            [*wrapper, sys.executable, "-m", *command],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -1,0 +1,117 @@
+"""The loop as it runs by itself: schedules tick, scans are cut into runs, ends are summed up, drift comes and goes."""
+
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import pytest
+from conftest import Estate, Questions, eventually
+
+from qrie_dagster.demo.stack import Stack, running_stack
+from qrie_dagster.launch import Dagster
+from qrie_dagster.models import ScanKind
+from qrie_dagster.policy_changes import launch_all
+from qrie_dagster.settings import load_settings
+from qrie_dagster.summary.records import LAST_SCAN
+
+pytestmark = pytest.mark.e2e
+
+
+def at(minutes: int) -> str:
+    """A cron expression that ticks once, some minutes from now."""
+    moment = datetime.now(UTC) + timedelta(minutes=minutes, seconds=20)
+    return f"{moment.minute} {moment.hour} {moment.day} {moment.month} *"
+
+
+@pytest.fixture(scope="module")
+def stack(estate: Estate) -> Iterator[Stack]:
+    """qrie with both schedules about to tick, two accounts to a run."""
+    launch_all(estate.store)
+    crons = {"QRIE_INVENTORY_CRON": at(1), "QRIE_POLICY_CRON": at(2)}
+    with running_stack(estate.endpoint, estate.home, QRIE_ACCOUNTS_PER_RUN="2", **crons) as running:
+        yield running
+
+
+def record(estate: Estate, kind: ScanKind) -> dict[str, object]:
+    found = estate.store.summary.get(LAST_SCAN[kind])
+    return found or {}
+
+
+def dashboard(stack: Stack) -> dict[str, object]:
+    headers = {"Authorization": f"Bearer {stack.token}"}
+    answer = httpx.get(f"{stack.dashboard_url}/summary/dashboard", headers=headers, timeout=30)
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())["anti_entropy"]
+
+
+def test_the_loop_runs_by_itself(estate: Estate, stack: Stack) -> None:
+    dagster = Questions(stack)
+    assert dashboard(stack)["drift_detected"] is True
+    assert dashboard(stack)["drift_reasons"] == ["inventory: never_scanned", "policy: never_scanned"]
+
+    eventually(lambda: record(estate, ScanKind.INVENTORY), "the scheduled inventory")
+    inventory = record(estate, ScanKind.INVENTORY)
+    eventually(lambda: record(estate, ScanKind.POLICY), "the scheduled policy scan")
+    policy = record(estate, ScanKind.POLICY)
+
+    # Five accounts, two to a run.
+    chunks = [run for run in dagster.runs(qrie__scan_id=str(inventory["scan_id"])) if run["jobName"] == "full_inventory"]
+    assert [run["status"] for run in chunks] == ["SUCCESS"] * 3
+    assert inventory["scan_type"] == "anti-entropy"
+    assert inventory["failed_scopes"] == {"count": 0, "first": []}
+    assert int(str(inventory["resources_found"])) >= 15
+    assert inventory["resources_created"] == inventory["resources_found"]
+    # Each account: two buckets without versioning, without MFA delete and so on, one volume.
+    assert int(str(policy["findings_created"])) >= 5 * 5
+
+    # Every number is the same in Dagster as in DynamoDB, and each scan was summed up exactly once.
+    for kind, stored in ((ScanKind.INVENTORY, inventory), (ScanKind.POLICY, policy)):
+        asset = f"{kind.value}_scan"
+        shown = eventually(lambda asset=asset: dagster.metadata(asset), f"{asset} in Dagster")
+        compared = {name: value for name, value in stored.items() if name not in ("Type", "failed_scopes")}
+        assert {name: shown[name] for name in compared} == compared
+        roll_ups = [run for run in dagster.runs(qrie__scan_id=str(stored["scan_id"])) if run["jobName"] == "roll_up"]
+        assert len(roll_ups) == 1
+        assert len(dagster.asset(asset)["assetMaterializations"]) == 1
+        eventually(lambda asset=asset: dagster.freshness(asset) in ("PASS", "HEALTHY"), f"{asset} fresh")
+
+    for service in ("s3", "ec2", "iam", "rds"):
+        assert dagster.materialized("inventory", service) == set(estate.accounts)
+    assert dagster.materialized("policy_findings") == set(estate.accounts)
+    assert dashboard(stack)["drift_detected"] is False
+    assert dashboard(stack)["stale_scopes"]["count"] == 0
+
+
+def test_a_narrower_scan_leaves_the_last_full_one_as_it_was(estate: Estate, stack: Stack) -> None:
+    before = eventually(lambda: record(estate, ScanKind.INVENTORY), "the scheduled inventory")
+    account = estate.accounts[0]
+    estate.client(account, "s3").delete_bucket(Bucket=f"logs-{account}")
+    estate.client(account, "s3").create_bucket(Bucket=f"new-{account}")
+
+    dagster = Dagster(load_settings())
+    launched = dagster.launch(estate.store, ScanKind.INVENTORY, [account], ["s3"])
+    *_, last = dagster.follow(estate.store, launched.scan)
+
+    assert last.summary is not None
+    assert last.summary["scan_type"] == "bootstrap"
+    assert (last.summary["resources_created"], last.summary["resources_deleted"]) == (1, 1)
+    arns = estate.store.resources.index(account, "s3")
+    assert f"arn:aws:s3:::new-{account}" in arns
+    assert f"arn:aws:s3:::logs-{account}" not in arns
+    assert record(estate, ScanKind.INVENTORY) == before
+    assert len(Questions(stack).asset("inventory_scan")["assetMaterializations"]) == 1
+
+
+@pytest.mark.skipif(not shutil.which("faketime"), reason="faketime moves the time of real processes; it is not installed")
+def test_time_brings_drift_and_a_scan_ends_it(estate: Estate, stack: Stack) -> None:
+    eventually(lambda: record(estate, ScanKind.POLICY), "the scheduled policy scan")
+    home = estate.home.parent / "later"
+    shutil.copytree(estate.home, home, ignore=shutil.ignore_patterns("*.log", ".*"))
+    nine_days_later = ["faketime", "-f", "+9d"]
+    with running_stack(estate.endpoint, home, nine_days_later, FAKETIME_DONT_FAKE_MONOTONIC="1") as later:
+        dagster = Questions(later)
+        eventually(lambda: dagster.freshness("inventory_scan") in ("FAIL", "UNHEALTHY"), "stale freshness")
+        loop = dashboard(later)
+        assert (loop["inventory_drift"], loop["policy_drift"]) == (True, True)
+        assert loop["stale_scopes"]["count"] == len(estate.accounts) * 4 * 2
