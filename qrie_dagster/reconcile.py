@@ -38,7 +38,9 @@ class Deletion:
 class Changes:
     """What has to be written. ``superseded`` counts observations older than what is stored.
 
-    ``unlisted`` are stored resources in regions that the scan did not try to list.
+    ``confirmed`` are unchanged resources of listings that were not complete: only a complete listing counts as having
+    seen everything in it, so these are noted one by one. ``unlisted`` are stored resources in regions that the scan
+    did not try to list.
     """
 
     created: tuple[Resource, ...]
@@ -47,12 +49,15 @@ class Changes:
     unchanged: int
     superseded: int
     unlisted: tuple[Stored, ...]
+    confirmed: tuple[Resource, ...] = ()
 
 
 def reconcile(service: Service, collected: Collected, stored: Mapping[str, Stored]) -> Changes:
     """The writes that make ``stored`` (by ARN) equal to what was observed, where it was observed completely."""
+    scopes = {scope.key: scope for scope in collected.scopes}
     created: list[Resource] = []
     updated: list[Resource] = []
+    confirmed: list[Resource] = []
     unchanged = superseded = 0
     for resource in collected.resources:
         old = stored.get(resource.arn)
@@ -60,13 +65,15 @@ def reconcile(service: Service, collected: Collected, stored: Mapping[str, Store
             created.append(resource)
         elif old.content_hash == content_hash(resource):
             unchanged += 1
+            scope = scopes.get(service.scope_key(resource.resource_type, resource.region))
+            if scope and not scope.complete and old.describe_time < resource.describe_time:
+                confirmed.append(resource)
         elif old.describe_time >= resource.describe_time:
             superseded += 1
         else:
             updated.append(resource)
 
     observed = {resource.arn for resource in collected.resources}
-    scopes = {scope.key: scope for scope in collected.scopes}
     regions_known = all(scope.region != ALL_REGIONS for scope in collected.scopes)
     deleted: list[Deletion] = []
     unlisted: list[Stored] = []
@@ -81,7 +88,9 @@ def reconcile(service: Service, collected: Collected, stored: Mapping[str, Store
             deleted.append(Deletion(old.arn, old.resource_type, scope.describe_time))
         elif scope.complete:
             superseded += 1
-    return Changes(tuple(created), tuple(updated), tuple(deleted), unchanged, superseded, tuple(unlisted))
+    return Changes(
+        tuple(created), tuple(updated), tuple(deleted), unchanged, superseded, tuple(unlisted), tuple(confirmed)
+    )
 
 
 def fill_in(resource: Resource, last_known: Configuration) -> Resource:

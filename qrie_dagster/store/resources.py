@@ -114,25 +114,26 @@ class ResourceTable:
     def apply(self, account_id: str, service: str, changes: Changes, now: int) -> Applied:
         """Write the changes, each only over something older. Counts are of what the table really changed.
 
-        What was created but has been reported deleted since it was listed is removed again, and not counted.
+        What has been reported deleted since it was listed is removed again, and not counted.
         """
         applied = Applied()
         try:
-            for existed in concurrently(partial(self.write, now=now), changes.created):
-                if existed is None:
-                    applied.superseded += 1
-                elif existed:
-                    applied.updated += 1
-                else:
-                    applied.created += 1
-            for existed in concurrently(partial(self.write, now=now, existing=True), changes.updated):
+            written: list[tuple[Resource, bool]] = []
+            for resource, existed in concurrently(
+                lambda one: (one, self.write(one, now)), [*changes.created, *changes.updated]
+            ):
                 if existed is None:
                     applied.superseded += 1
                 else:
-                    applied.updated += 1
-            buried = self._bury(account_id, service, changes.created)
-            applied.created -= buried
-            applied.superseded += buried
+                    applied.updated += existed
+                    applied.created += not existed
+                    written.append((resource, existed))
+            for _ in concurrently(partial(self.write, now=now), changes.confirmed):
+                pass
+            for existed in self._bury(account_id, service, written):
+                applied.updated -= existed
+                applied.created -= not existed
+                applied.superseded += 1
             for was_deleted in concurrently(partial(self.delete, account_id, service), changes.deleted):
                 if was_deleted:
                     applied.deleted += 1
@@ -142,12 +143,9 @@ class ResourceTable:
             applied.error = str(error)
         return applied
 
-    def write(self, resource: Resource, now: int, *, existing: bool = False) -> bool | None:
-        """Write a resource unless something newer is stored: whether it existed before, None if not written.
-
-        With ``existing`` it is not written either if it is stored no more.
-        """
-        write = observed(resource, now, existing=existing)
+    def write(self, resource: Resource, now: int) -> bool | None:
+        """Write a resource unless something newer is stored: whether it existed before, None if not written."""
+        write = observed(resource, now)
         try:
             before = self._dynamo.update(
                 RESOURCES, write.key, write.set_, set_once=write.set_once, condition=write.condition
@@ -156,19 +154,19 @@ class ResourceTable:
             return None
         return "DescribeTime" in before
 
-    def _bury(self, account_id: str, service: str, created: Sequence[Resource]) -> int:
-        """Remove those of ``created`` that were reported deleted after they were listed; how many."""
-        if not created:
-            return 0
-        partition = Key("AccountService").eq(_graveyard(account_id, service))
+    def _bury(self, account_id: str, service: str, written: Sequence[tuple[Resource, bool]]) -> Iterator[bool]:
+        """Remove what was reported deleted after it was listed; yields of each whether it had existed before."""
+        if not written:
+            return
+        graves = Key("AccountService").eq(_graveyard(account_id, service))
         deleted = {
-            item["ARN"]: item["DescribeTime"] for item in self._dynamo.query(RESOURCES, partition, ConsistentRead=True)
+            item["ARN"]: item["DescribeTime"] for item in self._dynamo.query(RESOURCES, graves, ConsistentRead=True)
         }
-        return sum(
-            self.delete(account_id, service, Deletion(one.arn, one.resource_type, deleted[one.arn]))
-            for one in created
-            if deleted.get(one.arn, 0) > one.describe_time
-        )
+        for resource, existed in written:
+            at = deleted.get(resource.arn, 0)
+            deletion = Deletion(resource.arn, resource.resource_type, at)
+            if at > resource.describe_time and self.delete(account_id, service, deletion):
+                yield existed
 
     def delete(self, account_id: str, service: str, deletion: Deletion) -> bool:
         """Delete a resource unless something newer is stored."""
@@ -188,8 +186,8 @@ class ResourceTable:
         self._dynamo.delete(RESOURCES, _key(account_id, service, arn))
 
 
-def observed(resource: Resource, now: int, *, existing: bool = False) -> Write:
-    """The write of a resource over something older; with ``existing`` only if something is stored.
+def observed(resource: Resource, now: int) -> Write:
+    """The write of a resource over something older.
 
     What was completed from an older observation is written over that observation only: what came in between may be
     newer in those parts.
@@ -205,11 +203,11 @@ def observed(resource: Resource, now: int, *, existing: bool = False) -> Write:
         "Unread": [*resource.unread],
         "TooLarge": left_out,
     }
-    condition = _older(resource.describe_time)
-    if resource.completed_from is not None:
-        condition = condition & Attr("DescribeTime").eq(resource.completed_from)
-    elif not existing:
-        condition = Attr("ARN").not_exists() | condition
+    condition: ConditionBase
+    if resource.completed_from is None:
+        condition = Attr("ARN").not_exists() | _older(resource.describe_time)
+    else:
+        condition = Attr("DescribeTime").eq(resource.completed_from) & _older(resource.describe_time)
     key = _key(resource.account_id, resource.service, resource.arn)
     return Write(RESOURCES, key, "update", item, {"FirstSeenAt": now}, condition)
 
