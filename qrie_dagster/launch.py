@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import httpx
 
-from qrie_dagster.errors import DagsterError, NotFoundError, QrieError
+from qrie_dagster.errors import ConflictError, DagsterError, NotFoundError, QrieError
 from qrie_dagster.inventory.services import all_services, find_service
 from qrie_dagster.models import ScanKind, ScanType
 from qrie_dagster.policies.policy import find_policy
@@ -110,7 +110,7 @@ class Dagster:
             if account_id not in active:
                 raise NotFoundError(f"Account {account_id} is not an active account: 'qrie accounts list' shows them.")
         if not active:
-            raise QrieError("No account is active, so there is nothing to scan: 'qrie accounts add' registers one.")
+            raise ConflictError("No account is active, so there is nothing to scan: 'qrie accounts add' registers one.")
         scan = _plan(kind, accounts or active, services, policies, whole=not (accounts or services or policies))
         repository = self._repository()
         partitions = self._partitions(repository, scan.accounts)

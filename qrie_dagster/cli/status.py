@@ -3,7 +3,6 @@
 from typing import Annotated, Any
 
 import typer
-import uvicorn
 
 from qrie_dagster.cli.output import console, say, say_json, say_table
 from qrie_dagster.drift import DriftRules
@@ -62,10 +61,9 @@ def show_settings() -> None:
 
 def dashboard() -> None:
     """Serve the dashboard and its API."""
-    from qrie_dagster.dashboard.app import create_app
+    from qrie_dagster.dashboard.serve import serve
 
-    app = create_app(settings())
-    uvicorn.run(app, host=settings().dashboard_host, port=settings().dashboard_port, log_level="warning")
+    serve(settings())
 
 
 @summary_app.callback()

@@ -1,1 +1,1 @@
-"""The dashboard: an API over `qrie_summary`, and the page that shows it."""
+"""The dashboard: an API over ``qrie_summary`` and the indexes, and the page that shows it."""

@@ -1,0 +1,442 @@
+"""What the API answers and takes. Names are the contract's; times are ISO 8601 in UTC unless they end in ``_ms``."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from qrie_dagster.findings import Reason, State
+from qrie_dagster.models import AccountStatus, ScanKind, ScanType, Scope
+
+Band = Literal["critical", "high", "medium", "low"]
+Time = Annotated[str, Field(description="ISO 8601, UTC", examples=["2025-01-31T04:00:00.000Z"])]
+AccountId = Annotated[str, Field(pattern=r"^[0-9]{12}$")]
+
+
+class Message(BaseModel):
+    """An error, or a word about what was done."""
+
+    message: str
+
+
+class Health(BaseModel):
+    """The store answers."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Session(BaseModel):
+    """What the page has to know about itself."""
+
+    csrf_token: str | None
+    dagster_url: str
+
+
+class AccountRow(BaseModel):
+    """A registered account. ``onboarding`` says how far qrie is with it, ``onboarding_note`` says it in a sentence."""
+
+    account_id: str
+    name: str
+    ou: str
+    status: AccountStatus
+    customer: str
+    regions: list[str]
+    tags: dict[str, str]
+    registered_at: Time | None
+    onboarding: Literal["ready", "waiting", "failing", "inactive"]
+    onboarding_note: str
+    last_inventory_at: Time | None
+    last_policy_scan_at: Time | None
+    dagster_url: str
+
+
+class ServiceRow(BaseModel):
+    """A service qrie inventories."""
+
+    service_name: str
+    display_name: str
+    resource_types: list[str]
+
+
+class ResourceRow(BaseModel):
+    """A stored resource. ``last_seen_at`` is when AWS last showed it, changed or not."""
+
+    account_service: str
+    arn: str
+    last_seen_at: Time
+    configuration: dict[str, Any]
+    account_id: str
+    service: str
+    resource_type: str
+    region: str
+    first_seen_at: Time
+    changed_at: Time
+    described_at: Time
+    unread: list[str]
+    console_url: str | None
+    dagster_url: str
+
+
+class ResourcePage(BaseModel):
+    """Some resources; ``next_token`` is null on the last page."""
+
+    resources: list[ResourceRow]
+    next_token: str | None = None
+
+
+class FindingRow(BaseModel):
+    """A resource that breaks, or broke, a policy."""
+
+    arn: str
+    policy: str
+    account_service: str
+    severity: int
+    state: State
+    first_seen: Time
+    last_evaluated: Time
+    evidence: dict[str, Any]
+    account_id: str
+    service: str
+    severity_band: Band
+    described_at: Time
+    resolved_at: Time | None
+    resolved_reason: Reason | None
+    console_url: str | None
+    dagster_url: str
+
+
+class FindingPage(BaseModel):
+    """Some findings; ``next_token`` is null on the last page."""
+
+    findings: list[FindingRow]
+    next_token: str | None = None
+
+
+class PolicyRow(BaseModel):
+    """A policy. ``scope`` and the dates are null while it is not launched."""
+
+    policy_id: str
+    description: str
+    service: str
+    category: str
+    severity: int
+    remediation: str
+    status: Literal["active", "suspended", "available"]
+    scope: Scope | None
+    open_findings: int
+    created_at: Time | None
+    updated_at: Time | None
+    resource_type: str
+    severity_band: Band
+    default_severity: int
+    controls: list[str]
+
+
+class LaunchedScan(BaseModel):
+    """A scan under way in Dagster, and its runs."""
+
+    scan_id: str
+    runs: list[str]
+
+
+class PolicyChanged(PolicyRow):
+    """A policy after a change. ``scan`` is what now applies it to the findings, null if nothing does yet."""
+
+    message: str
+    scan: LaunchedScan | None
+
+
+class PolicyDeleted(BaseModel):
+    """What deleting a policy did."""
+
+    message: str
+    findings_deleted: int
+
+
+Word = Annotated[str, Field(min_length=1, max_length=256)]
+
+
+class ScopeGiven(BaseModel):
+    """Which resources a policy applies to: every include given must match, and no exclude."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    include_accounts: list[AccountId] = Field(default_factory=list, max_length=2000)
+    exclude_accounts: list[AccountId] = Field(default_factory=list, max_length=2000)
+    include_tags: dict[Word, list[Word]] = Field(default_factory=dict, max_length=50)
+    exclude_tags: dict[Word, list[Word]] = Field(default_factory=dict, max_length=50)
+    include_ou_paths: list[Word] = Field(default_factory=list, max_length=200)
+    exclude_ou_paths: list[Word] = Field(default_factory=list, max_length=200)
+
+    def scope(self) -> Scope:
+        """The same, as policies know it."""
+        return Scope(**self.model_dump())
+
+
+Severity = Annotated[int, Field(ge=0, le=100, strict=True)]
+Remediation = Annotated[str, Field(min_length=1, max_length=10_000)]
+
+
+class PolicyLaunch(BaseModel):
+    """A policy to launch. Severity and remediation override the policy's own."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    policy_id: str
+    scope: ScopeGiven | None = None
+    severity: Severity | None = None
+    remediation: Remediation | None = None
+
+
+class PolicyChange(BaseModel):
+    """What to change of a launched policy; what is left out stays, null takes an override away."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    scope: ScopeGiven | None = None
+    severity: Severity | None = None
+    remediation: Remediation | None = None
+    status: Literal["active", "suspended"] | None = None
+
+
+class PolicyFindings(BaseModel):
+    """The findings of one policy."""
+
+    policy: str
+    severity: int
+    total_findings: int
+    open_findings: int
+    resolved_findings: int
+
+
+class FindingSummary(BaseModel):
+    """Findings in numbers; those by severity are open ones."""
+
+    total_findings: int
+    open_findings: int
+    resolved_findings: int
+    critical_findings: int
+    high_findings: int
+    medium_findings: int
+    low_findings: int
+    policies: list[PolicyFindings]
+
+
+class TypeSummary(BaseModel):
+    """The resources of one type."""
+
+    resource_type: str
+    all_resources: int
+    non_compliant: int
+
+
+class ResourceSummary(BaseModel):
+    """Resources in numbers, and the open findings on them."""
+
+    total_resources: int
+    total_findings: int
+    critical_findings: int
+    high_findings: int
+    resource_types: list[TypeSummary]
+
+
+class ScopeState(BaseModel):
+    """How one kind of scan stands in one (account, service)."""
+
+    kind: ScanKind
+    account_id: str
+    service: str
+    last_success: Time | None
+    age_hours: float | None
+    stale: bool
+    last_error: str | None
+
+
+class ScopeStates(BaseModel):
+    """All of them, and the limits in hours they are judged by."""
+
+    inventory_hours: float
+    policy_hours: float
+    scopes: list[ScopeState]
+
+
+class FailedScopes(BaseModel):
+    """How many scopes failed, and the first of them as ``account/service/region: reason``."""
+
+    count: int
+    first: list[str]
+
+
+class ScanEntry(BaseModel):
+    """A scan that has been summed up. Counts of the other kind of scan are null."""
+
+    scan_id: str
+    kind: ScanKind
+    scan_type: ScanType
+    complete: bool
+    started_at: Time
+    ended_at: Time
+    timestamp_ms: int
+    duration_ms: int
+    account_id: str
+    service: str
+    accounts_processed: int
+    failed_scopes: FailedScopes
+    resources_found: int | None = None
+    resources_created: int | None = None
+    resources_updated: int | None = None
+    resources_deleted: int | None = None
+    policies_evaluated: int | None = None
+    processed_resources: int | None = None
+    skipped_resources: int | None = None
+    findings_created: int | None = None
+    findings_closed: int | None = None
+    findings_updated: int | None = None
+
+
+class ScanState(BaseModel):
+    """How far a scan is: (account, service) pairs done of planned.
+
+    It is ``running``, then ``summing_up``, then ``ended`` with its ``result``; ``unknown`` when Dagster does not tell.
+    """
+
+    scan_id: str
+    status: Literal["running", "summing_up", "ended", "unknown"]
+    kind: ScanKind
+    scan_type: ScanType
+    started_at: Time
+    accounts: int
+    services: list[str]
+    done: int
+    planned: int
+    runs: list[str]
+    dagster_url: str
+    result: ScanEntry | None = None
+
+
+class Scans(BaseModel):
+    """The scans of the last four weeks, the newest first, and those under way.
+
+    ``message`` says why what is under way is not known, when Dagster does not answer.
+    """
+
+    scans: list[ScanEntry]
+    running: list[ScanState]
+    message: str | None
+
+
+class ScanRequest(BaseModel):
+    """A scan to start: of everything, or only of some accounts and services, or of one policy."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: ScanKind
+    accounts: list[AccountId] = Field(default_factory=list, max_length=5000)
+    services: list[Word] = Field(default_factory=list, max_length=100)
+    policy_id: Word | None = None
+
+
+class LastScan(BaseModel):
+    """The last full scan; all null if there was none."""
+
+    model_config = ConfigDict(extra="allow")
+
+    timestamp_ms: int | None
+    age_hours: float | None
+    duration_ms: int | None
+    scan_id: str | None
+    scan_type: str | None
+    failed_scopes: FailedScopes | None
+
+
+class LastInventoryScan(LastScan):
+    """The last full inventory."""
+
+    resources_found: int | None
+    resources_created: int | None
+    resources_updated: int | None
+    resources_deleted: int | None
+
+
+class LastPolicyScan(LastScan):
+    """The last full policy scan."""
+
+    processed_resources: int | None
+    skipped_resources: int | None
+    findings_created: int | None
+    findings_closed: int | None
+
+
+class Thresholds(BaseModel):
+    """Ages beyond which there is drift."""
+
+    inventory_hours: float
+    policy_hours: float
+
+
+class StaleScope(BaseModel):
+    """An (account, service) that was not scanned for too long."""
+
+    kind: ScanKind
+    account_id: str
+    service: str
+    timestamp_ms: int | None
+    age_hours: float | None
+    last_error: str | None
+
+
+class StaleScopes(BaseModel):
+    """How many, the oldest, the first 20."""
+
+    count: int
+    oldest: StaleScope | None
+    first: list[StaleScope]
+
+
+class AntiEntropy(BaseModel):
+    """Whether the loop runs."""
+
+    last_inventory_scan: LastInventoryScan
+    last_policy_scan: LastPolicyScan
+    drift_detected: bool
+    inventory_drift: bool
+    policy_drift: bool
+    drift_reasons: list[str]
+    thresholds: Thresholds
+    stale_scopes: StaleScopes
+    history: list[dict[str, Any]]
+
+
+class Week(BaseModel):
+    """One week of findings, from a Monday."""
+
+    week_start: str
+    total_findings: int
+    open_findings: int
+    new_findings: int
+    closed_findings: int
+    critical_new: int
+    is_current: bool
+
+
+class TopPolicy(BaseModel):
+    """One of the policies with the most open findings."""
+
+    policy_id: str
+    open_findings: int
+    severity: int
+
+
+class Dashboard(BaseModel):
+    """Everything at a glance."""
+
+    total_open_findings: int
+    critical_open_findings: int
+    high_open_findings: int
+    resolved_this_month: int
+    active_policies: int
+    resources: int
+    accounts: int
+    policies_launched_this_month: int
+    findings_weekly: list[Week]
+    top_policies: list[TopPolicy]
+    anti_entropy: AntiEntropy
