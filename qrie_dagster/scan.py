@@ -93,6 +93,7 @@ class InventoryScanner:
         token = uuid4().hex
         total = Applied()
         session = self.enter(account)
+        outcome: Outcome | None = None
         for _ in range(MAX_LOOKS):
             collected = collect(session, service, self.concurrency)
             times = {scope.key: scope.describe_time for scope in collected.scopes if scope.complete}
@@ -104,7 +105,11 @@ class InventoryScanner:
             except ConditionFailedError:
                 continue
             return outcome
-        raise QrieError("other scans of the same account and service kept overtaking this one: run it again")
+        reason = "other scans of the same account and service kept overtaking this one: run it again"
+        if outcome is None:
+            raise QrieError(reason)
+        failure = ScopeFailure(account.account_id, service.name, ALL_REGIONS, reason)
+        return outcome.model_copy(update={"failures": (str(failure), *outcome.failures), "failed": True})
 
     def _write(self, collected: Collected, service: Service, started: int, total: Applied) -> Outcome:
         account_id = collected.account_id
@@ -256,8 +261,8 @@ def _counts(written: Iterable[Transition]) -> dict[str, int]:
 def _require_inventory(account: Account, service: Service, resources: int) -> None:
     """Refuse to judge an inventory that was never taken or is lost: every finding would be closed."""
     inventory = account.scan(ScanKind.INVENTORY, service.name)
-    if inventory.last_attempt is None and not resources:
-        raise QrieError("there is no inventory of it yet: run an inventory scan first")
+    if inventory.last_success is None and not resources:
+        raise QrieError("there is no complete inventory of it yet: run an inventory scan first")
     if inventory.resources and not resources:
         raise QrieError(
             f"its stored inventory is empty, but the last one found {inventory.resources} resources:"
