@@ -86,6 +86,11 @@ class AccountSession:
         self._regions: list[str] | None = None
         self._regions_lock = Lock()
 
+    @property
+    def events(self) -> Any:
+        """The event hooks of botocore that clients made from now on share: for counting and delaying calls."""
+        return self._session.events
+
     def client(self, service: str, region: str) -> Any:
         """A boto3 client."""
         key = (service, region)

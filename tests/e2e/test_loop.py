@@ -56,7 +56,9 @@ def test_the_loop_runs_by_itself(estate: Estate, stack: Stack) -> None:
     policy = record(estate, ScanKind.POLICY)
 
     # Five accounts, two to a run.
-    chunks = [run for run in dagster.runs(qrie__scan_id=str(inventory["scan_id"])) if run["jobName"] == "full_inventory"]
+    chunks = [
+        run for run in dagster.runs(qrie__scan_id=str(inventory["scan_id"])) if run["jobName"] == "full_inventory"
+    ]
     assert [run["status"] for run in chunks] == ["SUCCESS"] * 3
     assert inventory["scan_type"] == "anti-entropy"
     assert inventory["failed_scopes"] == {"count": 0, "first": []}
@@ -89,7 +91,7 @@ def test_a_narrower_scan_leaves_the_last_full_one_as_it_was(estate: Estate, stac
     estate.client(account, "s3").delete_bucket(Bucket=f"logs-{account}")
     estate.client(account, "s3").create_bucket(Bucket=f"new-{account}")
 
-    dagster = Dagster(load_settings())
+    dagster = Dagster(load_settings(dagster_url=stack.dagster_url))
     launched = dagster.launch(estate.store, ScanKind.INVENTORY, [account], ["s3"])
     *_, last = dagster.follow(estate.store, launched.scan)
 
@@ -103,7 +105,9 @@ def test_a_narrower_scan_leaves_the_last_full_one_as_it_was(estate: Estate, stac
     assert len(Questions(stack).asset("inventory_scan")["assetMaterializations"]) == 1
 
 
-@pytest.mark.skipif(not shutil.which("faketime"), reason="faketime moves the time of real processes; it is not installed")
+@pytest.mark.skipif(
+    not shutil.which("faketime"), reason="faketime moves the time of real processes; it is not installed"
+)
 def test_time_brings_drift_and_a_scan_ends_it(estate: Estate, stack: Stack) -> None:
     eventually(lambda: record(estate, ScanKind.POLICY), "the scheduled policy scan")
     home = estate.home.parent / "later"
