@@ -12,6 +12,7 @@ LAST_INVENTORY_SCAN = "last_inventory_scan"
 LAST_POLICY_SCAN = "last_policy_scan"
 LAST_SCAN = {ScanKind.INVENTORY: LAST_INVENTORY_SCAN, ScanKind.POLICY: LAST_POLICY_SCAN}
 FAILURES_LISTED = 20
+FAILURE_LENGTH = 300
 
 _INVENTORY_COUNTS = (
     "resources_found",
@@ -67,8 +68,14 @@ class ScanRecord(BaseModel):
         }
 
     def as_history(self) -> dict[str, Any]:
-        """The scan as one entry of the history."""
-        return {**self.as_record(), "kind": self.kind.value, "complete": self.complete}
+        """The scan as one entry of the history, its failures shortened."""
+        first = [failure[:FAILURE_LENGTH] for failure in self.failures]
+        return {
+            **self.as_record(),
+            "kind": self.kind.value,
+            "complete": self.complete,
+            "failed_scopes": {"count": self.failed_scopes, "first": first},
+        }
 
 
 def scan_record(

@@ -1,5 +1,7 @@
 """The roll-up: what the end of a scan changes in ``qrie_summary``. Running it again changes nothing."""
 
+import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +20,8 @@ HISTORY = "history"
 REGISTRY = "registry"
 HISTORY_DAYS = 28
 HISTORY_LENGTH = 200
+# DynamoDB takes items of 400 KB.
+HISTORY_BYTES = 300_000
 
 
 @dataclass(frozen=True)
@@ -57,9 +61,19 @@ def append_history(store: Store, record: ScanRecord, now: int) -> None:
             if old["scan_id"] != entry["scan_id"] and old["timestamp_ms"] >= since
         ]
         newest_first = sorted([*kept, entry], key=lambda scan: scan["timestamp_ms"], reverse=True)
-        return {"scans": newest_first[:HISTORY_LENGTH]}
+        return {"scans": list(_fitting(newest_first[:HISTORY_LENGTH]))}
 
     store.summary.change(HISTORY, appended)
+
+
+def _fitting(scans: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The first of ``scans``, as many as one record holds."""
+    size = 0
+    for scan in scans:
+        size += len(json.dumps(scan))
+        if size > HISTORY_BYTES:
+            return
+        yield scan
 
 
 def refresh_dashboard(store: Store, accounts: list[Account], now: int) -> dict[str, Any]:

@@ -23,7 +23,7 @@ def weekly(totals: FindingTotals, now: int) -> list[dict[str, Any]]:
         {date: day.model_dump() for date, day in totals.days.items()}, orient="index", columns=_COLUMNS
     )
     days.index = pd.to_datetime(days.index)
-    by_week = days.groupby(days.index - pd.to_timedelta(days.index.weekday, unit="D")).sum()
+    by_week = days.groupby(days.index - pd.to_timedelta(days.index.day_of_week, unit="D")).sum()
     by_week = by_week.reindex(weeks, fill_value=0).astype(int)
     # Of the weeks after each one.
     later = by_week[::-1].cumsum()[::-1] - by_week
