@@ -40,7 +40,7 @@ def accounts_from_csv(text: str) -> list[Account]:
     ``regions`` are separated by spaces, ``tags`` are ``key=value`` separated by semicolons. Raises QrieError naming
     the line.
     """
-    reader = csv.DictReader(StringIO(text.lstrip("\ufeff")), restkey="surplus")
+    reader = csv.DictReader(StringIO(text.lstrip("\ufeff"), newline=None), restkey="surplus")
     unknown = set(reader.fieldnames or ()) - set(COLUMNS)
     if "account_id" not in (reader.fieldnames or ()) or unknown:
         raise QrieError(
@@ -62,18 +62,15 @@ def accounts_from_csv(text: str) -> list[Account]:
 def _account_of(row: dict[str, Any]) -> Account:
     if "surplus" in row:
         raise QrieError("there are more values than columns.")
-    given = {name: (value or "").strip() for name, value in row.items()}
-    tags = [pair.partition("=") for pair in given.get("tags", "").split(";") if pair.strip()]
-    if not all(separator for _, separator, _ in tags):
-        raise QrieError(f"tags must be key=value separated by semicolons, not {given['tags']!r}.")
-    return new_account(
-        given["account_id"],
-        name=given.get("name", ""),
-        ou_path=given.get("ou_path", ""),
-        customer=given.get("customer", ""),
-        regions=given.get("regions", "").split(),
-        tags={key.strip(): value.strip() for key, _, value in tags},
-    )
+    given: dict[str, Any] = {name: (value or "").strip() for name, value in row.items()}
+    if "regions" in given:
+        given["regions"] = given["regions"].split()
+    if "tags" in given:
+        tags = [pair.partition("=") for pair in given["tags"].split(";") if pair.strip()]
+        if not all(separator and key.strip() for key, separator, _ in tags):
+            raise QrieError(f"tags must be key=value separated by semicolons, not {given['tags']!r}.")
+        given["tags"] = {key.strip(): value.strip() for key, _, value in tags}
+    return new_account(**given)
 
 
 def accounts_from_organization(settings: Settings) -> list[Account]:
@@ -112,7 +109,11 @@ def _pages(client: Any, operation: str, key: str, **params: Any) -> Iterator[dic
 
 
 def register(store: Store, accounts: Iterable[Account]) -> dict[str, int]:
-    """Add what is new and update what is known; counts of added, updated and unchanged."""
+    """Add what is new and update what is known; counts of added, updated and unchanged.
+
+    Of a known account changes what the source says, an empty value included; what it is silent about stays, the status
+    above all.
+    """
     known = {account.account_id: account for account in store.accounts.all()}
     counts = {"added": 0, "updated": 0, "unchanged": 0}
     for account in accounts:
@@ -121,14 +122,8 @@ def register(store: Store, accounts: Iterable[Account]) -> dict[str, int]:
             store.accounts.add(account)
             counts["added"] += 1
             continue
-        new = old.model_copy(
-            update={
-                name: value
-                for name in ("name", "ou_path", "tags", "customer", "regions")
-                if (value := getattr(account, name))
-            }
-            | {"status": account.status}
-        )
+        said = account.model_fields_set & {"name", "ou_path", "tags", "customer", "regions", "status"}
+        new = old.model_copy(update={name: getattr(account, name) for name in said})
         if new.status != old.status:
             new = new.model_copy(update={"retired_ms": None})
         if new == old:
