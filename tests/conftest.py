@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import hypothesis
 import pytest
 from botocore.exceptions import ClientError
 
@@ -20,6 +21,10 @@ from qrie_dagster.store import Store, open_store
 from qrie_dagster.store.tables import create_tables
 
 START_SECONDS = 60.0
+
+# A busy machine is slow, which is nobody's fault.
+hypothesis.settings.register_profile("qrie", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("qrie")
 
 
 @pytest.fixture(scope="session", autouse=True)
