@@ -167,15 +167,26 @@ def rows(draw: st.DrawFn) -> tuple[int, list[Finding]]:
     now = draw(st.integers(as_ms(datetime(2024, 2, 20, tzinfo=UTC)), as_ms(datetime(2026, 12, 31, tzinfo=UTC))))
     found = []
     for number in range(draw(st.integers(0, 12))):
-        first_seen = now - draw(st.integers(0, 100 * DAY_MS))
+        first_seen = now - draw(st.integers(0, 70)) * DAY_MS - draw(st.integers(0, DAY_MS))
         resolved_at = draw(st.none() | st.integers(first_seen, now))
         severity = draw(st.sampled_from([10, 60, 90, 100]))
         found.append(finding(f"a{number}", first_seen, resolved_at, severity, draw(st.sampled_from("PQ"))))
     return now, found
 
 
+# On a Sunday night, the first and the last moment of the oldest week and the moment before it.
+SUNDAY = as_ms(datetime(2025, 6, 22, 23, 59, tzinfo=UTC))
+OLDEST = as_ms(datetime(2025, 4, 28, tzinfo=UTC))
+EDGES = [
+    finding("first", OLDEST, OLDEST + 7 * DAY_MS),
+    finding("last", OLDEST + 7 * DAY_MS - 1, SUNDAY),
+    finding("before", OLDEST - 1, OLDEST),
+]
+
+
 @given(case=rows(), later=st.integers(0, 100 * DAY_MS), cut=st.integers(0, 12))
 @example(case=(NOW, FINDINGS), later=0, cut=3)
+@example(case=(SUNDAY, EDGES), later=0, cut=1)
 @example(case=(NOW, FINDINGS), later=5 * DAY_MS, cut=3)
 def test_the_weeks_equal_the_rows_counted_one_by_one(case: tuple[int, list[Finding]], later: int, cut: int) -> None:
     now, findings = case
