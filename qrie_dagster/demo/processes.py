@@ -1,6 +1,5 @@
 """Processes that live no longer than the one that starts them."""
 
-import os
 import signal
 import socket
 import subprocess
@@ -9,49 +8,35 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-STOP_SECONDS = 15
-
 
 @contextmanager
-def running(
-    command: Sequence[str], log: Path, environment: dict[str, str], wrapper: Sequence[str] = ()
-) -> Iterator[subprocess.Popen[bytes]]:
+def running(command: Sequence[str], log: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     """``command`` (a module of this Python and its arguments), for as long as the context lasts.
 
-    It and everything it starts form one process group, which is ended whole. ``wrapper`` is put in front of it.
+    It and everything it starts end with the context, and also, by themselves, when this process dies without a word.
+    The process given is the guard of the command.
     """
     with log.open("ab") as output:
-        process = subprocess.Popen(
-            [*wrapper, sys.executable, "-m", *command],
-            stdin=subprocess.DEVNULL,
+        guard = subprocess.Popen(
+            [sys.executable, "-m", "qrie_dagster.demo.guard", sys.executable, "-m", *command],
+            stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
             env=environment,
+            # Ctrl-C reaches this process alone, which then ends the others in its own order.
             start_new_session=True,
         )
     try:
-        yield process
+        yield guard
     finally:
-        stop(process)
+        stop(guard)
 
 
-def stop(process: subprocess.Popen[bytes]) -> None:
-    """End a process and all it started: asked first, then killed."""
-    _signal_group(process, signal.SIGTERM)
-    try:
-        process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        pass
-    finally:
-        _signal_group(process, signal.SIGKILL)
-        process.wait()
-
-
-def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    try:
-        os.killpg(process.pid, number)
-    except ProcessLookupError:
-        return
+def stop(guard: subprocess.Popen[bytes]) -> None:
+    """End the command of a guard and all it started: asked first, then killed."""
+    if guard.stdin:
+        guard.stdin.close()
+    guard.wait()
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import os
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,11 +62,8 @@ def prepare_home(home: Path) -> None:
 
 
 @contextmanager
-def running_stack(endpoint: str, home: Path, wrapper: Sequence[str] = (), **more: str) -> Iterator[Stack]:
-    """Webserver, daemon and dashboard, once all of them answer.
-
-    ``wrapper`` is put in front of their commands, ``more`` is added to their environment.
-    """
+def running_stack(endpoint: str, home: Path, **more: str) -> Iterator[Stack]:
+    """Webserver, daemon and dashboard, once all of them answer; ``more`` is added to their environment."""
     prepare_home(home)
     dagster_port, dashboard_port = port(3000), port(8010)
     token = secrets.token_urlsafe(24)
@@ -87,7 +84,7 @@ def running_stack(endpoint: str, home: Path, wrapper: Sequence[str] = (), **more
             "daemon": ["dagster._daemon", "run", "-w", workspace],
             "dashboard": ["qrie_dagster", "dashboard"],
         }.items():
-            processes[name] = running_processes.enter_context(running(command, home / f"{name}.log", shared, wrapper))
+            processes[name] = running_processes.enter_context(running(command, home / f"{name}.log", shared))
         stack = Stack(dagster_url, f"http://127.0.0.1:{dashboard_port}", token, shared)
         _wait_until_up(stack, processes, home)
         yield stack

@@ -1,0 +1,155 @@
+"""The command line as people use it: a process, its exit code, and what it says when something is wrong."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from qrie_dagster.models import ScanKind
+from qrie_dagster.settings import load_settings
+from qrie_dagster.store import open_store
+from qrie_dagster.summary.records import LAST_SCAN
+from qrie_dagster.times import HOUR_MS, now_ms
+
+Qrie = Callable[..., subprocess.CompletedProcess[str]]
+NOBODY_THERE = "http://127.0.0.1:9"
+
+
+@pytest.fixture
+def variables(moto_endpoint: str) -> dict[str, str]:
+    return {"QRIE_ENDPOINT_URL": moto_endpoint, "QRIE_TABLE_PREFIX": f"cli-{uuid4().hex}_", "COLUMNS": "200"}
+
+
+@pytest.fixture
+def qrie(variables: dict[str, str], tmp_path: Path) -> Qrie:
+    """``qrie("accounts", "list")`` in a folder of its own; keyword arguments are environment variables."""
+
+    def run(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, **variables, **more}
+        command = [sys.executable, "-m", "qrie_dagster", *arguments]
+        kept = {name: value for name, value in environment.items() if value != "unset"}
+        return subprocess.run(command, env=kept, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+
+    return run
+
+
+def refused(answer: subprocess.CompletedProcess[str], *words: str) -> None:
+    """One clear sentence on standard error, a non-zero exit, no traceback."""
+    assert answer.returncode not in (0, None)
+    assert "Traceback" not in answer.stderr + answer.stdout
+    for word in words:
+        assert word in answer.stderr, answer.stderr
+
+
+def test_from_nothing_to_a_registered_account(qrie: Qrie) -> None:
+    assert "created" in qrie("tables", "create").stdout
+    again = qrie("tables", "create")
+    assert (again.returncode, "created" in again.stdout) == (0, False)
+    assert qrie("accounts", "add", "012345678901", "--name", "pay", "--tag", "stage=prod").returncode == 0
+    listed = json.loads(qrie("accounts", "list", "--json").stdout)
+    assert [(account["account_id"], account["tags"]) for account in listed] == [("012345678901", {"stage": "prod"})]
+    assert "012345678901" in qrie("accounts", "list").stdout
+    policies = json.loads(qrie("policies", "list", "--json").stdout)
+    assert len(policies) == 11
+    assert {policy["status"] for policy in policies} == {"active"}
+
+
+def test_policies_are_not_launched_unasked_where_the_setting_says_so(qrie: Qrie) -> None:
+    assert qrie("tables", "create", QRIE_LAUNCH_ALL_POLICIES="false").returncode == 0
+    assert json.loads(qrie("policies", "list", "--json").stdout) == []
+    assert qrie("policies", "launch", "S3BucketPublic", "--severity", "95").returncode == 0
+    assert qrie("policies", "suspend", "S3BucketPublic").returncode == 0
+    [policy] = json.loads(qrie("policies", "list", "--json").stdout)
+    assert (policy["status"], policy["severity"]) == ("suspended", 95)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["accounts", "add", "12345"], ["'12345'", "12 digits"]),
+        (["accounts", "add", "123456789012", "--tag", "nonsense"], ["key=value"]),
+        (["accounts", "remove", "999999999999"], ["999999999999 is not registered"]),
+        (["accounts", "import", "missing.csv"], ["missing.csv cannot be read"]),
+        (["accounts", "import"], ["CSV file or --organization"]),
+        (["policies", "launch", "NoSuchPolicy"], ["no policy 'NoSuchPolicy'", "S3BucketPublic"]),
+        (["policies", "launch", "S3BucketPublic", "--severity", "101"], ["severity", "100"]),
+        (["scan", "inventory", "--account", "123456789012"], ["not an active account"]),
+        (["scan", "inventory"], ["No account is active"]),
+    ],
+)
+def test_bad_input_is_one_sentence_and_changes_nothing(qrie: Qrie, arguments: list[str], words: list[str]) -> None:
+    qrie("tables", "create", QRIE_LAUNCH_ALL_POLICIES="false")
+    refused(qrie(*arguments), *words)
+    assert json.loads(qrie("accounts", "list", "--json").stdout) == []
+    assert json.loads(qrie("policies", "list", "--json").stdout) == []
+
+
+def test_an_account_is_registered_once(qrie: Qrie) -> None:
+    qrie("tables", "create")
+    assert qrie("accounts", "add", "123456789012", "--name", "first").returncode == 0
+    refused(qrie("accounts", "add", "123456789012", "--name", "second"), "already registered")
+    [account] = json.loads(qrie("accounts", "list", "--json").stdout)
+    assert account["name"] == "first"
+
+
+def test_unknown_services_and_a_silent_dagster_are_named(qrie: Qrie) -> None:
+    qrie("tables", "create")
+    qrie("accounts", "add", "123456789012")
+    refused(qrie("scan", "inventory", "--service", "sqs"), "no service 'sqs'", "ec2")
+    refused(qrie("scan", "policy", "--policy", "Nope"), "no policy 'Nope'")
+    refused(qrie("scan", "inventory", QRIE_DAGSTER_URL=NOBODY_THERE), "Dagster does not answer", "QRIE_DAGSTER_URL")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("QRIE_POLICY_CRON", "every day", ["QRIE_POLICY_CRON", "'every day'", "five fields"]),
+        ("QRIE_INVENTORY_DRIFT_HOURS", "-1", ["QRIE_INVENTORY_DRIFT_HOURS", "greater than 0"]),
+        ("QRIE_REGIONS", "mars-1", ["QRIE_REGIONS", "mars-1"]),
+        ("QRIE_ENDPOINT_URL", "not a url", ["QRIE_ENDPOINT_URL", "'not a url'"]),
+    ],
+)
+def test_a_wrong_setting_is_named(qrie: Qrie, variable: str, value: str, words: list[str]) -> None:
+    refused(qrie("status", **{variable: value}), *words)
+
+
+def test_a_store_that_cannot_be_used_is_explained(qrie: Qrie) -> None:
+    refused(qrie("status"), "does not exist", "qrie tables create")
+    refused(
+        qrie("status", QRIE_ENDPOINT_URL=NOBODY_THERE, QRIE_AWS_MAX_ATTEMPTS="1"),
+        "does not answer",
+        "QRIE_ENDPOINT_URL",
+    )
+    refused(qrie("status", AWS_ACCESS_KEY_ID="unset", AWS_SECRET_ACCESS_KEY="unset"), "credentials")
+
+
+def test_status_tells_drift_by_its_exit_code(qrie: Qrie, variables: dict[str, str]) -> None:
+    qrie("tables", "create")
+    assert qrie("status").returncode == 0, "without accounts there is nothing to drift"
+    qrie("accounts", "add", "123456789012")
+    drifted = qrie("status", "--json")
+    assert drifted.returncode == 2
+    assert json.loads(drifted.stdout)["anti_entropy"]["drift_reasons"] == [
+        "inventory: never_scanned",
+        "policy: never_scanned",
+    ]
+
+    values = {
+        name.removeprefix("QRIE_").lower(): value for name, value in variables.items() if name.startswith("QRIE_")
+    }
+    store = open_store(load_settings(**values))
+    for kind, hours in ((ScanKind.INVENTORY, 191), (ScanKind.POLICY, 25)):
+        record: dict[str, Any] = {"timestamp_ms": now_ms() - hours * HOUR_MS, "duration_ms": 1, "resources_found": 3}
+        store.summary.put_newest(LAST_SCAN[kind], record)
+    fine = qrie("status")
+    assert fine.returncode == 0, fine.stdout
+    assert "No drift" in fine.stdout
+    late = qrie("status", QRIE_POLICY_DRIFT_HOURS="24")
+    assert late.returncode == 2
+    assert "policy: last full scan ended 1 day 1 h ago" in late.stdout
