@@ -1,0 +1,48 @@
+// The accounts, and how far qrie is with each.
+
+import { h, outside, show, table } from "./dom.js";
+import { ago, count } from "./format.js";
+import { scanNow } from "./scan_now.js";
+import { address, known, loadNames } from "./shared.js";
+
+const ONBOARDING = { ready: "ok", waiting: "warn", failing: "bad", inactive: "quiet" };
+
+/** Shows the view. */
+export async function accounts(main) {
+  await loadNames();
+  const columns = [["account"], ["OU", "wide-only"], ["customer", "wide-only"], ["state"], ["inventory", "wide-only"], ["policies", "wide-only"], [""]];
+  show(
+    main,
+    h(
+      "section",
+      { class: "panel" },
+      h("header", {}, h("h1", {}, "Accounts"), h("span", { class: "muted" }, `${count(known.accounts.length)} registered`)),
+      known.accounts.length ? table("Accounts", columns, known.accounts.map(row)) : h("p", { class: "muted" }, "None: 'qrie accounts add' registers one."),
+    ),
+  );
+}
+
+function row(account) {
+  const active = account.status === "active";
+  return h(
+    "tr",
+    { class: "row" },
+    h("td", {}, h("strong", {}, account.name || account.account_id), h("div", { class: "muted mono" }, account.account_id)),
+    h("td", { class: "wide-only" }, account.ou),
+    h("td", { class: "wide-only" }, account.customer),
+    h("td", {}, h("span", { class: `badge ${ONBOARDING[account.onboarding]}` }, account.onboarding), account.onboarding === "ready" ? null : h("div", { class: "muted" }, account.onboarding_note)),
+    h("td", { class: "wide-only when" }, ago(account.last_inventory_at)),
+    h("td", { class: "wide-only when" }, ago(account.last_policy_scan_at)),
+    h(
+      "td",
+      {},
+      h(
+        "div",
+        { class: "row-of" },
+        active ? h("button", { type: "button", class: "small", "aria-label": `Scan ${account.name || account.account_id}`, onclick: () => scanNow({ account: account.account_id }) }, "Scan") : null,
+        h("a", { class: "wide-only", href: address("findings", { account: account.account_id, state: "ACTIVE" }), "aria-label": `Findings of ${account.name || account.account_id}` }, "Findings"),
+        h("span", { class: "wide-only" }, outside(account.dagster_url, "Dagster")),
+      ),
+    ),
+  );
+}

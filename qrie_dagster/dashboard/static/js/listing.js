@@ -1,0 +1,68 @@
+// A filtered table in pages. The filters are in the address, so that a view can be linked to and gone back to.
+
+import { get } from "./api.js";
+import { field, h, select, show, table } from "./dom.js";
+import { address } from "./shared.js";
+
+const SIZES = ["25", "50", "100"];
+// A rare thing in a large estate may be many pages away: how many empty ones are passed over at a time.
+const EMPTY_PAGES = 20;
+
+/**
+ * Shows rows of `path`. `controls` are [name, label, options] of the filters; `columns` and `row` make the table;
+ * `extra` gets the filters and returns what goes besides them.
+ */
+export async function listing(main, { title, view, path, rows, filters, controls, columns, row, extra, empty }) {
+  const tokens = [null];
+  const body = h("div", { "aria-busy": "true" });
+  const size = filters.page_size ?? SIZES[0];
+  const go = (more) => location.assign(address(view, { ...filters, ...more }));
+  const form = h(
+    "div",
+    { class: "filters", role: "search", "aria-label": `Filter ${view}` },
+    controls.map(([name, label, options]) => field(label, select(name, options, filters[name], (event) => go({ [name]: event.target.value })))),
+    field("Rows", select("page_size", SIZES.map((value) => [value, value]), size, (event) => go({ page_size: event.target.value }))),
+    Object.keys(filters).length ? h("a", { class: "button", href: address(view) }, "Clear") : null,
+    extra?.(filters),
+  );
+  show(main, h("section", { class: "panel" }, h("header", {}, h("h1", {}, title)), form, body));
+
+  async function load() {
+    body.setAttribute("aria-busy", "true");
+    let page;
+    let token = tokens.at(-1);
+    for (let tries = 0; tries < EMPTY_PAGES; tries++) {
+      page = await get(path, { ...filters, page_size: size, next_token: token });
+      if (page[rows].length || !page.next_token) break;
+      token = page.next_token;
+    }
+    draw(page);
+    body.removeAttribute("aria-busy");
+  }
+
+  function draw(page) {
+    const found = page[rows];
+    const turn = (change) => async () => {
+      change();
+      await load();
+      main.scrollIntoView({ block: "start" });
+    };
+    show(
+      body,
+      found.length ? table(title, columns, found.map(row)) : h("p", { class: "muted" }, page.next_token ? "Nothing so far; there is more to look through." : empty),
+      h(
+        "div",
+        { class: "pager" },
+        h("span", { class: "muted", role: "status" }, found.length ? `Page ${tokens.length}: ${found.length} ${found.length === 1 ? "row" : "rows"}${page.next_token ? "" : ", the last"}` : ""),
+        h(
+          "div",
+          { class: "row-of" },
+          h("button", { type: "button", onclick: turn(() => tokens.pop()), disabled: tokens.length === 1 }, "Previous"),
+          h("button", { type: "button", onclick: turn(() => tokens.push(page.next_token)), disabled: !page.next_token }, "Next"),
+        ),
+      ),
+    );
+  }
+
+  await load();
+}
