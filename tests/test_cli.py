@@ -1,23 +1,35 @@
-"""The command line as people use it: a process, its exit code, and what it says when something is wrong."""
+"""The command line as people use it: exit codes, and what it says when something is wrong."""
 
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
+from qrie_dagster.cli import main
 from qrie_dagster.models import ScanKind
-from qrie_dagster.settings import load_settings
+from qrie_dagster.settings import load_settings, settings
 from qrie_dagster.store import open_store
 from qrie_dagster.summary.records import LAST_SCAN
 from qrie_dagster.times import HOUR_MS, now_ms
 
-Qrie = Callable[..., subprocess.CompletedProcess[str]]
+
+@dataclass(frozen=True)
+class Answer:
+    """How a command ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Qrie = Callable[..., Answer]
 NOBODY_THERE = "http://127.0.0.1:9"
 
 
@@ -27,19 +39,32 @@ def variables(moto_endpoint: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def qrie(variables: dict[str, str], tmp_path: Path) -> Qrie:
+def qrie(variables: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Qrie:
     """``qrie("accounts", "list")`` in a folder of its own; keyword arguments are environment variables."""
 
-    def run(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, **variables, **more}
-        command = [sys.executable, "-m", "qrie_dagster", *arguments]
-        kept = {name: value for name, value in environment.items() if value != "unset"}
-        return subprocess.run(command, env=kept, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    def run(*arguments: str, **more: str) -> Answer:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(tmp_path)
+            patch.setattr(sys, "argv", ["qrie", *arguments])
+            for name, value in {**variables, **more}.items():
+                patch.delenv(name, raising=False) if value == "unset" else patch.setenv(name, value)
+            settings.cache_clear()
+            with pytest.raises(SystemExit) as ended:
+                main()
+        settings.cache_clear()
+        return Answer(int(ended.value.code or 0), *capsys.readouterr())
 
     return run
 
 
-def refused(answer: subprocess.CompletedProcess[str], *words: str) -> None:
+def test_it_is_a_command(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "qrie_dagster", "status"]
+    environment = {**os.environ, "QRIE_POLICY_CRON": "never"}
+    ended = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    refused(Answer(ended.returncode, ended.stdout, ended.stderr), "QRIE_POLICY_CRON")
+
+
+def refused(answer: Answer, *words: str) -> None:
     """One clear sentence on standard error, a non-zero exit, no traceback."""
     assert answer.returncode not in (0, None)
     assert "Traceback" not in answer.stderr + answer.stdout

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import pandas as pd
-
 from qrie_dagster.summary.totals import FindingTotals
 from qrie_dagster.times import as_datetime
 
@@ -16,6 +14,9 @@ def weekly(totals: FindingTotals, now: int) -> list[dict[str, Any]]:
 
     What was open at the end of a week is what is open now, less what is newer, plus what was closed since.
     """
+    # Half a second to load: paid by those who look at the trend, not by every command.
+    import pandas as pd
+
     today = pd.Timestamp(as_datetime(now).date())
     monday = today - pd.Timedelta(days=today.weekday())
     weeks = pd.date_range(end=monday, periods=WEEKS, freq="7D")
