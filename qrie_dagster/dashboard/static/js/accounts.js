@@ -10,14 +10,14 @@ const ONBOARDING = { ready: "ok", waiting: "warn", failing: "bad", inactive: "qu
 /** Shows the view. */
 export async function accounts(main) {
   await loadNames();
-  const columns = [["account"], ["OU", "wide-only"], ["customer", "wide-only"], ["state"], ["inventory", "wide-only"], ["policies", "wide-only"], [""]];
+  const columns = [["account"], ["OU", "wide-only"], ["customer", "wide-only"], ["state"], ["inventory", "wide-only"], ["policies", "wide-only"], [h("span", { class: "hidden-text" }, "actions")]];
   show(
     main,
     h(
       "section",
       { class: "panel" },
       h("header", {}, h("h1", {}, "Accounts"), h("span", { class: "muted" }, `${count(known.accounts.length)} registered`)),
-      known.accounts.length ? table("Accounts", columns, known.accounts.map(row)) : h("p", { class: "muted" }, "None: 'qrie accounts add' registers one."),
+      known.accounts.length ? table("Accounts", columns, known.accounts.map(row), "cards") : h("p", { class: "muted" }, "None: 'qrie accounts add' registers one."),
     ),
   );
 }

@@ -29,6 +29,8 @@ export async function listing(main, { title, view, path, rows, filters, controls
 
   async function load() {
     body.setAttribute("aria-busy", "true");
+    // Who is impatient must not turn two pages at once.
+    for (const button of body.querySelectorAll(".pager button")) button.disabled = true;
     let page;
     let token = tokens.at(-1);
     for (let tries = 0; tries < EMPTY_PAGES; tries++) {
@@ -49,7 +51,7 @@ export async function listing(main, { title, view, path, rows, filters, controls
     };
     show(
       body,
-      found.length ? table(title, columns, found.map(row)) : h("p", { class: "muted" }, page.next_token ? "Nothing so far; there is more to look through." : empty),
+      found.length ? table(title, columns, found.map(row), "cards") : h("p", { class: "muted" }, page.next_token ? "Nothing so far; there is more to look through." : empty),
       h(
         "div",
         { class: "pager" },

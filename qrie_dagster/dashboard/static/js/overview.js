@@ -73,7 +73,7 @@ export function scanTable(scans) {
     { class: "scroll", tabindex: "0", role: "region", "aria-label": "Scans" },
     h(
       "table",
-      {},
+      { class: "cards" },
       h("thead", {}, h("tr", {}, columns.map(([title, kind]) => h("th", { scope: "col", class: kind }, title)))),
       h("tbody", {}, scans.map(scanRow)),
     ),

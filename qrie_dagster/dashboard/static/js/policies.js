@@ -19,8 +19,8 @@ const TAGS = [["include_tags", "Only with these tags"], ["exclude_tags", "Not wi
 /** Shows the view. */
 export async function policies(main) {
   await loadNames();
-  const columns = [["policy"], ["service", "wide-only"], ["severity"], ["status"], ["open", "number"], ["scope", "wide-only"], ["changed, UTC", "wide-only"], [""]];
-  show(main, h("section", { class: "panel" }, h("header", {}, h("h1", {}, "Policies")), table("Policies", columns, known.policies.map(row))));
+  const columns = [["policy"], ["service", "wide-only"], ["severity"], ["status"], ["open", "number"], ["scope", "wide-only"], ["changed, UTC", "wide-only"], [h("span", { class: "hidden-text" }, "actions")]];
+  show(main, h("section", { class: "panel" }, h("header", {}, h("h1", {}, "Policies")), table("Policies", columns, known.policies.map(row), "cards")));
 }
 
 function row(policy) {

@@ -1,0 +1,465 @@
+"""The page in a real browser, over the emulator; only Dagster is a stand-in."""
+
+import csv
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import fake_dagster
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from browser import Site, running_browser, serving
+from dashboard_client import TOKEN
+from dashboard_seed import SCRIPT, Seeded, full_scan, history, seed
+from fake_dagster import FakeDagster
+from playwright.sync_api import Browser, Page, expect
+
+from qrie_dagster.findings import Violated, transitions
+from qrie_dagster.models import Account, Outcome, Resource, ScanKind
+from qrie_dagster.settings import Settings
+from qrie_dagster.store import open_store
+from qrie_dagster.store.tables import create_tables
+from qrie_dagster.summary.rollup import refresh_dashboard, roll_up
+from qrie_dagster.times import DAY_MS, now_ms
+
+expect.set_options(timeout=20_000)
+
+VIEWS = ("overview", "findings", "resources", "policies", "accounts", "scans")
+TITLES = {view: view.capitalize() for view in VIEWS}
+ACCOUNT = "222233334444"
+
+
+@dataclass
+class Stage:
+    """The site, what it was seeded with, and its stand-in for Dagster."""
+
+    site: Site
+    seeded: Seeded
+    dagster: FakeDagster
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with running_browser() as chromium:
+        yield chromium
+
+
+@pytest.fixture(scope="module")
+def stage(moto_endpoint: str, browser: Browser) -> Iterator[Stage]:
+    with fake_dagster.running() as dagster:
+        settings = Settings(
+            _env_file=None,
+            endpoint_url=moto_endpoint,
+            table_prefix=f"p{uuid4().hex[:12]}_",
+            api_token=TOKEN,
+            dagster_url=dagster.url,
+        )
+        store = open_store(settings)
+        create_tables(store.dynamo)
+        now = now_ms()
+        seeded = seed(store, now, accounts_count=4, per_service=6)
+        history(store, seeded.accounts, len(seeded.resources), now)
+        with serving(settings) as url:
+            yield Stage(Site(url, TOKEN, store), seeded, dagster)
+
+
+@dataclass
+class Watched:
+    """What a page complained about."""
+
+    problems: list[str] = field(default_factory=list)
+    expected: list[str] = field(default_factory=list)
+
+
+@pytest.fixture
+def watched() -> Watched:
+    return Watched()
+
+
+@pytest.fixture
+def new_page(browser: Browser, stage: Stage, watched: Watched) -> Iterator[Callable[..., Page]]:
+    """``new_page(**options)``: a page that is not logged in. At the end nothing may have been complained about."""
+    contexts = []
+
+    def make(**options: Any) -> Page:
+        context = browser.new_context(
+            **{"viewport": {"width": 1280, "height": 900}, "accept_downloads": True, **options}
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(15_000)
+        page.on("console", lambda m: m.type == "error" and watched.problems.append(m.text))
+        page.on("pageerror", lambda error: watched.problems.append(str(error)))
+        page.on("dialog", lambda dialog: (watched.problems.append(f"a script ran: {dialog.message}"), dialog.dismiss()))
+        return page
+
+    yield make
+    for context in contexts:
+        context.close()
+    unexpected = [text for text in watched.problems if not any(word in text for word in watched.expected)]
+    assert unexpected == []
+
+
+@pytest.fixture
+def log_in(new_page: Callable[..., Page], stage: Stage) -> Callable[..., Page]:
+    def logged_in(**options: Any) -> Page:
+        page = new_page(**options)
+        page.goto(stage.site.url)
+        page.get_by_label("API token").fill(TOKEN)
+        page.get_by_role("button", name="Log in").click()
+        expect(page.locator("#verdict strong")).to_be_visible()
+        return page
+
+    return logged_in
+
+
+@pytest.fixture
+def page(log_in: Callable[..., Page]) -> Page:
+    return log_in()
+
+
+def visit(page: Page, view: str) -> None:
+    page.goto(f"{page.url.split('#')[0]}#{view}")
+    expect(page.get_by_role("heading", name=TITLES[view.split("?")[0]], level=1, exact=True)).to_be_attached()
+
+
+def test_login_refused_and_accepted(new_page: Callable[..., Page], stage: Stage, watched: Watched) -> None:
+    watched.expected.append("401")
+    page = new_page()
+    page.goto(stage.site.url)
+    expect(page).to_have_url(re.compile("/login$"))
+    page.get_by_label("API token").fill("wrong")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_have_text("That is not the token.")
+    page.get_by_label("API token").fill(TOKEN)
+    page.keyboard.press("Enter")
+    expect(page.locator("#verdict")).to_contain_text("No drift")
+    page.get_by_role("button", name="Log out").click()
+    expect(page).to_have_url(re.compile("/login$"))
+    page.goto(stage.site.url)
+    expect(page).to_have_url(re.compile("/login$"))
+
+
+def test_the_verdict_in_words_and_colour(page: Page, stage: Stage) -> None:
+    verdict = page.locator("#verdict")
+    expect(verdict).to_contain_text("No drift")
+    expect(verdict).to_have_class("verdict ok")
+    expect(page.locator("#ages")).to_contain_text("Inventory 2 d 12 h old")
+    expect(page.locator("#ages")).to_contain_text("limit 8 d")
+    expect(page.locator("#ages")).to_contain_text("limit 26 h")
+
+
+def test_the_verdict_when_the_loop_has_stopped(
+    log_in: Callable[..., Page], stage: Stage, moto_endpoint: str, new_page: Callable[..., Page]
+) -> None:
+    settings = Settings(
+        _env_file=None, endpoint_url=moto_endpoint, table_prefix=f"p{uuid4().hex[:12]}_", api_token=TOKEN
+    )
+    store = open_store(settings)
+    create_tables(store.dynamo)
+    account = Account(account_id=ACCOUNT, registered_ms=now_ms() - 90 * DAY_MS)
+    store.accounts.add(account)
+    full_scan(store, ScanKind.INVENTORY, [account], now_ms() - 9 * DAY_MS, 0)
+    refresh_dashboard(store, store.accounts.all(), now_ms())
+    with serving(settings) as url:
+        page = new_page()
+        page.goto(url)
+        page.get_by_label("API token").fill(TOKEN)
+        page.keyboard.press("Enter")
+        verdict = page.locator("#verdict")
+        expect(verdict).to_have_class("verdict bad")
+        expect(verdict).to_contain_text("Drift: do not trust this")
+        expect(verdict).to_contain_text("last full scan ended 9 days")
+        expect(verdict).to_contain_text("never scanned")
+        expect(page.locator(".heat button.heat-3").first).to_be_visible()
+
+
+def test_numbers_on_the_overview(page: Page, stage: Stage) -> None:
+    open_now = [finding for finding in stage.seeded.findings if finding.open]
+    critical = sum(finding.severity >= 90 for finding in open_now)
+    expect(page.locator(".tile", has_text="open findings").locator(".value")).to_have_text(str(len(open_now)))
+    page.locator(".tile", has_text="critical, open").click()
+    expect(page).to_have_url(re.compile("severity=critical"))
+    expect(page.locator("tbody tr")).to_have_count(min(25, critical))
+
+
+def test_heat_map_tells_on_hover_and_focus_and_filters_on_click(page: Page) -> None:
+    cell = page.locator(".heat button").first
+    cell.hover()
+    expect(page.get_by_role("tooltip")).to_contain_text("last success")
+    page.mouse.move(0, 0)
+    expect(page.get_by_role("tooltip")).to_be_hidden()
+    cell.focus()
+    expect(page.get_by_role("tooltip")).to_contain_text("limit 8 d")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("tooltip")).to_be_hidden()
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(r"#resources\?account=\d{12}&service=ec2"))
+    expect(page.get_by_label("Service", exact=True)).to_have_value("ec2")
+
+
+def test_filters_and_pages(page: Page, stage: Stage) -> None:
+    visit(page, "findings")
+    page.get_by_label("Severity").select_option("critical")
+    expect(page.locator("tbody .badge.high")).to_have_count(0)
+    badges = page.locator("tbody tr td:first-child").all_inner_texts()
+    assert badges
+    assert all(text.startswith("critical") for text in badges)
+    page.get_by_label("State").select_option("RESOLVED")
+    expect(page.locator("tbody .badge.bad")).to_have_count(0)
+    page.get_by_role("link", name="Clear").click()
+    expect(page.get_by_label("Severity")).to_have_value("")
+    seen: list[str] = []
+    page.get_by_label("Rows").select_option("50")
+    expect(page.get_by_label("Rows")).to_have_value("50")
+    expect(page.locator(".pager [role=status]")).to_contain_text("Page 1: 50 rows")
+    number = 1
+    while True:
+        expect(page.locator(".pager [role=status]")).to_contain_text(f"Page {number}")
+        seen += page.locator("tbody tr").evaluate_all(
+            "rows => rows.map(r => r.cells[1].innerText + r.cells[2].innerText)"
+        )
+        if page.get_by_role("button", name="Next").is_disabled():
+            break
+        page.get_by_role("button", name="Next").click()
+        number += 1
+    assert len(seen) == len(stage.seeded.findings) > 50
+    page.get_by_role("button", name="Previous").click()
+    expect(page.locator(".pager [role=status]")).to_contain_text(f"Page {number - 1}")
+    page.go_back()
+
+
+def test_the_drawer_of_a_finding(page: Page, stage: Stage) -> None:
+    visit(page, "findings?policy=S3BucketPublic&state=ACTIVE")
+    opener = page.locator("tbody button").first
+    opener.click()
+    drawer = page.get_by_role("dialog")
+    expect(drawer.get_by_role("heading", level=1)).to_have_text("S3BucketPublic")
+    for text in ("first seen", "How to mend it", "Block public access", "FSBP S3.2"):
+        expect(drawer).to_contain_text(text)
+    expect(drawer.get_by_role("region", name="Evidence").locator(".key").first).to_have_text('"Facts"')
+    expect(drawer.get_by_role("region", name="Configuration")).to_contain_text('"Versioning"')
+    console = drawer.get_by_role("link", name="AWS console")
+    assert (console.get_attribute("href") or "").startswith("https://console.aws.amazon.com/s3/buckets/")
+    assert console.get_attribute("rel") == "noopener noreferrer"
+    dagster = drawer.get_by_role("link", name="Dagster asset").get_attribute("href") or ""
+    assert dagster.startswith(f"{stage.dagster.url}/assets/policy_findings?view=partitions&partition=")
+    page.keyboard.press("Escape")
+    expect(drawer).to_be_hidden()
+    expect(opener).to_be_focused()
+
+
+def test_what_aws_says_is_shown_and_not_run(page: Page) -> None:
+    visit(page, f"resources?account={ACCOUNT}&type=AWS::S3::Bucket")
+    page.get_by_role("button", name=f"{ACCOUNT}-logs-0").click()
+    drawer = page.get_by_role("dialog")
+    expect(drawer.locator("dd", has_text="comment")).to_contain_text(SCRIPT)
+    expect(drawer.get_by_role("region", name="Configuration")).to_contain_text(SCRIPT)
+    assert page.locator("main script, dialog script").count() == 0
+
+
+def test_everything_by_keyboard(page: Page) -> None:
+    page.reload()
+    expect(page.get_by_role("heading", name="Scan health")).to_be_visible()
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="To the content")).to_be_focused()
+    for name in ("Scan now", "Colours: as the system", "Log out"):
+        page.keyboard.press("Tab")
+        expect(page.get_by_role("button", name=name)).to_be_focused()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Findings", exact=True)).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Findings")
+    expect(page.locator("#main")).to_be_focused()
+    page.locator("tbody button").first.focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    expect(page.get_by_role("dialog").get_by_role("button", name="Close")).to_be_focused()
+
+
+@pytest.mark.parametrize(("width", "height"), [(390, 844), (1920, 1080)])
+def test_nothing_sticks_out(log_in: Callable[..., Page], width: int, height: int) -> None:
+    page = log_in(viewport={"width": width, "height": height})
+    for view in VIEWS:
+        visit(page, view)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, view
+    visit(page, "findings")
+    page.locator("tbody button").first.click()
+    box = page.get_by_role("dialog").bounding_box()
+    assert box
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= width
+
+
+def test_light_and_dark(log_in: Callable[..., Page]) -> None:
+    page = log_in(color_scheme="dark")
+    ground = "getComputedStyle(document.documentElement).backgroundColor"
+    dark = page.evaluate(ground)
+    page.emulate_media(color_scheme="light")
+    light = page.evaluate(ground)
+    assert dark != light
+    button = page.locator("#theme")
+    button.click()
+    button.click()
+    expect(button).to_have_attribute("aria-label", "Colours: dark")
+    assert page.evaluate(ground) == dark
+    page.reload()
+    expect(button).to_have_attribute("aria-label", "Colours: dark")
+    assert page.evaluate(ground) == dark
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1920])
+def test_axe_finds_nothing(
+    log_in: Callable[..., Page], new_page: Callable[..., Page], stage: Stage, scheme: str, width: int
+) -> None:
+    look = {"color_scheme": scheme, "viewport": {"width": width, "height": 1000}}
+    page = new_page(**look)
+    page.goto(f"{stage.site.url}/login")
+    check(page, "login")
+    page = log_in(**look)
+    for view in VIEWS:
+        visit(page, view)
+        check(page, view)
+    visit(page, "findings?state=ACTIVE")
+    page.locator("tbody button").first.click()
+    expect(page.get_by_role("region", name="Configuration")).to_be_visible()
+    check(page, "drawer")
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Scan now").click()
+    check(page, "scan now")
+    page.keyboard.press("Escape")
+    visit(page, "policies")
+    page.get_by_role("button", name="Edit S3BucketPublic").click()
+    check(page, "edit policy")
+
+
+def check(page: Page, where: str) -> None:
+    results = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]})
+    found = [
+        f"{where}: {violation['id']}: {node['html'][:200]} {node.get('failureSummary', '')}"
+        for violation in results.response["violations"]
+        for node in violation["nodes"]
+    ]
+    assert found == []
+
+
+def test_a_policy_is_suspended_resumed_and_scoped(page: Page, stage: Stage, watched: Watched) -> None:
+    watched.expected.append("400")
+    finish_at_once(stage)
+    visit(page, "policies")
+    row = page.locator("tbody tr", has_text="RDSPublicAccess")
+    row.get_by_role("button", name="Suspend").click()
+    page.get_by_role("dialog").get_by_role("button", name="Suspend").click()
+    expect(row).to_contain_text("suspended")
+    expect(row.locator("td.number")).to_have_text("0")
+    row.get_by_role("button", name="Resume").click()
+    expect(row).to_contain_text("active")
+    row.get_by_role("button", name="Edit").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Only with these tags").fill("no equals sign")
+    dialog.get_by_role("button", name="Save").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("is not key=value")
+    dialog.get_by_label("Only with these tags").fill("env=prod")
+    dialog.get_by_label("Only these accounts").fill("12")
+    dialog.get_by_role("button", name="Save").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("include_accounts")
+    dialog.get_by_label("Only these accounts").fill(ACCOUNT)
+    dialog.get_by_role("button", name="Save").click()
+    expect(row).to_contain_text(f"only these accounts: {ACCOUNT}")
+    assert stage.site.store.policies.get("RDSPublicAccess").scope.include_tags == {"env": ["prod"]}
+
+
+def finish_at_once(stage: Stage, changes: Callable[[ScanKind], None] = lambda _kind: None) -> None:
+    """Let every scan that is launched from now on end by itself, after ``changes``."""
+    store = stage.site.store
+
+    def on_launch(scan_id: str) -> None:
+        scan = store.summary.scan(scan_id)
+        assert scan
+        changes(scan.kind)
+        for account_id in scan.accounts:
+            for service in scan.services:
+                counts = {"resources_created": 1} if scan.kind is ScanKind.INVENTORY else {"findings_created": 1}
+                now = now_ms()
+                outcome = Outcome(account_id=account_id, service=service, started_ms=now, finished_ms=now, **counts)
+                store.summary.record_outcome(scan, outcome)
+        stage.dagster.active.discard(scan_id)
+        roll_up(store, scan_id, now_ms())
+
+    stage.dagster.on_launch = on_launch
+
+
+def test_scan_now_shows_its_progress_and_what_changed(page: Page, stage: Stage, watched: Watched) -> None:
+    watched.expected.append("409")
+    store = stage.site.store
+    arn = f"arn:aws:s3:::found-{uuid4().hex[:6]}"
+
+    def changes(kind: ScanKind) -> None:
+        now = now_ms()
+        if kind is ScanKind.INVENTORY:
+            store.resources.write(
+                Resource(ACCOUNT, "s3", "AWS::S3::Bucket", "us-east-1", arn, {"Name": "found"}, now), now
+            )
+        else:
+            violated = Violated(arn, "S3BucketPublic", f"{ACCOUNT}_s3", 90, {"Grants": ["AllUsers"]}, now)
+            store.findings.apply(transitions({(arn, "S3BucketPublic"): violated}, {}, now), now)
+
+    finish_at_once(stage, changes)
+    page.get_by_role("button", name="Scan now").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Account").select_option(ACCOUNT)
+    dialog.get_by_role("button", name="Start").click()
+    expect(dialog).to_contain_text(re.compile(r"Inventory ended: \d+ created"), timeout=30_000)
+    expect(dialog).to_contain_text(re.compile(r"Policy scan ended: \d+ opened"), timeout=30_000)
+    expect(dialog).to_contain_text(f"resource {arn.rsplit(':', 1)[-1]}")
+    dialog.get_by_role("button", name="S3BucketPublic on found").click()
+    expect(page.get_by_role("region", name="Evidence")).to_contain_text("AllUsers")
+    assert {tags["tags"]["qrie/scan_id"].split("-")[0] for tags in stage.dagster.launched[-2:]} == {
+        "inventory",
+        "policy",
+    }
+
+
+def test_what_cannot_be_scanned_is_said(page: Page, stage: Stage, watched: Watched) -> None:
+    watched.expected.append("503")
+    answer = stage.dagster.answer
+    stage.dagster.answer = lambda *_: {"repositoriesOrError": {"nodes": []}}  # type: ignore[method-assign]
+    try:
+        page.get_by_role("button", name="Scan now").click()
+        page.get_by_role("dialog").get_by_role("button", name="Start").click()
+        expect(page.get_by_role("alert").last).to_contain_text("has not loaded qrie")
+    finally:
+        stage.dagster.answer = answer  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("name", ["CSV", "JSON", "OCSF", "SARIF"])
+def test_exports_are_downloaded_and_parse(page: Page, name: str, tmp_path: Path) -> None:
+    visit(page, f"findings?account={ACCOUNT}&state=ACTIVE")
+    with page.expect_download() as downloading:
+        page.get_by_role("link", name=name, exact=True).click()
+    file = tmp_path / downloading.value.suggested_filename
+    downloading.value.save_as(file)
+    text = file.read_text("utf-8")
+    rows = list(csv.DictReader(text.splitlines())) if name == "CSV" else json.loads(text)
+    assert rows
+
+
+def test_the_scans_view(page: Page, stage: Stage) -> None:
+    visit(page, "scans")
+    expect(page.locator("figure.chart rect.policy").first).to_be_visible()
+    page.locator("tbody button.link").first.click()
+    expect(page.get_by_role("dialog")).to_contain_text("scan")
+
+
+def test_the_accounts_view(page: Page, stage: Stage) -> None:
+    visit(page, "accounts")
+    expect(page.locator("tbody tr")).to_have_count(len(stage.seeded.accounts))
+    expect(page.locator("tbody tr").first).to_contain_text("ready")
+    page.get_by_role("button", name="Scan storefront-prod").click()
+    expect(page.get_by_role("dialog").get_by_label("Account")).to_have_value(ACCOUNT)
