@@ -92,12 +92,14 @@ def accounts_from_organization(settings: Settings) -> list[Account]:
 def _below(client: Any, parent: str, path: str) -> Iterator[Account]:
     for found in _pages(client, "list_accounts_for_parent", "Accounts", ParentId=parent):
         tags = _pages(client, "list_tags_for_resource", "Tags", ResourceId=found["Id"])
+        # AWS suspends accounts that are being closed. That it has not says nothing about what people decided here.
+        closed = {} if found.get("Status", found.get("State")) == "ACTIVE" else {"status": "suspended"}
         yield new_account(
             found["Id"],
             name=found.get("Name", ""),
             ou_path=path or "/",
             tags={tag["Key"]: tag["Value"] for tag in tags},
-            status="active" if found.get("Status", found.get("State")) == "ACTIVE" else "suspended",
+            **closed,
         )
     for unit in _pages(client, "list_organizational_units_for_parent", "OrganizationalUnits", ParentId=parent):
         yield from _below(client, unit["Id"], f"{path}/{unit['Name']}")

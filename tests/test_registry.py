@@ -260,3 +260,14 @@ def test_the_organisation_is_refused_in_words(make_settings: Callable[..., Setti
     # An emulated account without an organisation of its own.
     with pytest.raises(QrieError, match="The organisation's accounts cannot be listed: ListRoots: "):
         accounts_from_organization(make_settings())
+
+
+def test_what_a_scan_wrote_after_the_clean_up_is_cleaned_up_too(store: Store, account_id: str) -> None:
+    register_new(store, new_account(account_id))
+    set_status(store, account_id, "removed")
+    furnish(store, account_id)
+    with pytest.raises(QrieError, match="left the registry"):
+        store.accounts.claim(account_id, "s3", "token", {"T/r": 1})
+    assert len(list(retire_inactive(store))) == 1
+    assert store.resources.index(account_id, "s3") == store.resources.index(account_id, "ec2") == {}
+    assert findings(store, account_id) == GONE

@@ -23,6 +23,7 @@ from qrie_dagster.defs.resources import StoreResource
 from qrie_dagster.drift import DriftRules, ScopeAge, scope_ages, stale_scopes
 from qrie_dagster.inventory.services import all_services
 from qrie_dagster.models import Account, Outcome, ScanKind
+from qrie_dagster.policies.policy import all_policies
 from qrie_dagster.settings import settings
 from qrie_dagster.store import Store
 from qrie_dagster.summary.records import LAST_INVENTORY_SCAN
@@ -143,7 +144,13 @@ def _subjects(key: AssetKey, store: Store, accounts: Sequence[Account]) -> Asset
     missing = []
     if not accounts:
         missing.append("No account is active: 'qrie accounts add' registers one.")
-    if not any(policy.active for policy in store.policies.all()):
+    active = [policy.policy_id for policy in store.policies.all() if policy.active]
+    missing += [
+        f"{name} is launched, but this qrie has no such policy: delete it, or use the version that has it."
+        for name in active
+        if name not in all_policies()
+    ]
+    if not active:
         missing.append("No policy is active: 'qrie policies launch' launches one.")
     if accounts and not any(scan.resources for a in accounts for scan in a.scans.get(ScanKind.INVENTORY, {}).values()):
         missing.append("No account has any resource in its inventory.")

@@ -50,7 +50,7 @@ def scan_id_of(run: DagsterRun) -> str:
 def scan_ended(instance: DagsterInstance, run: DagsterRun) -> bool:
     """Whether every chunk of the scan has ended for good; runs a person started are chunks of their own."""
     if CHUNKS not in run.tags:
-        return WILL_RETRY not in run.tags
+        return run.tags.get(WILL_RETRY) != "true"
     latest: dict[str, DagsterRun] = {}
     for record in instance.get_run_records(RunsFilter(tags={SCAN_ID: run.tags[SCAN_ID]}), ascending=True):
         latest[record.dagster_run.tags.get(CHUNK, "")] = record.dagster_run

@@ -183,6 +183,11 @@ class AccountTable:
     def _require_active(self, account_id: str) -> None:
         account = self.get(account_id)
         if account is None or not account.active:
+            if account and account.retired_ms:
+                # The scan may have written after the clean-up: let it be cleaned up once more.
+                self._dynamo.update(
+                    ACCOUNTS, {"AccountId": account_id}, remove=["RetiredAt"], condition=Attr("AccountId").exists()
+                )
             raise QrieError(f"Account {account_id} left the registry while it was scanned.") from None
 
 

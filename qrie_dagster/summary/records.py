@@ -1,6 +1,6 @@
 """The records of a finished scan: one computation for DynamoDB, Dagster's metadata and the dashboard alike."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -79,7 +79,7 @@ class ScanRecord(BaseModel):
 
 
 def scan_record(
-    scan: Scan, outcomes: Sequence[Outcome], accounts: Iterable[Account], services: Sequence[str]
+    scan: Scan, outcomes: Sequence[Outcome], accounts: Sequence[Account], services: Sequence[str]
 ) -> ScanRecord:
     """The record of ``scan`` from what it did; ``accounts`` and ``services`` are all that are registered."""
     attempted = {(outcome.account_id, outcome.service) for outcome in outcomes}
@@ -92,7 +92,9 @@ def scan_record(
     succeeded = {outcome.service for outcome in outcomes if not outcome.failed}
     whole = bool(estate) and estate <= attempted and not scan.policies
     complete = whole and succeeded >= set(services)
-    planned = {(account, service) for account in scan.accounts for service in scan.services}
+    active = {account.account_id for account in accounts if account.active}
+    # An account that left in the meantime is nobody's failure.
+    planned = {(account, service) for account in scan.accounts if account in active for service in scan.services}
     failures = sorted({failure for outcome in outcomes for failure in outcome.failures})
     failures += [
         str(ScopeFailure(account, service, "all regions", "not attempted: its run ended before"))

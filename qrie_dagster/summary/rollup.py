@@ -8,7 +8,7 @@ from typing import Any
 from qrie_dagster.drift import scope_ages
 from qrie_dagster.errors import QrieError
 from qrie_dagster.inventory.services import all_services
-from qrie_dagster.models import Account, ScanKind
+from qrie_dagster.models import Account
 from qrie_dagster.store import Store
 from qrie_dagster.store.encoding import encode
 from qrie_dagster.summary.records import LAST_SCAN, ScanRecord, scan_record
@@ -98,16 +98,9 @@ def refresh_dashboard(store: Store, accounts: list[Account], now: int) -> dict[s
         # Ages are judged when the dashboard is read: stored are the times, small enough for thousands of accounts.
         "scope_ages": encode([[a.kind.value, a.account_id, a.service, a.last_success, a.last_error] for a in ages]),
     }
-    store.summary.put(DASHBOARD, record)
+    # Of two roll-ups at once, the one that began to read later knows more.
+    store.summary.put_newest(DASHBOARD, record)
     # So that no reader has to go through the table of accounts.
-    store.summary.put(
-        REGISTRY,
-        {"timestamp_ms": now, "Accounts": encode([a.model_dump(mode="json", exclude={"scans"}) for a in accounts])},
-    )
+    registry = encode([account.model_dump(mode="json", exclude={"scans"}) for account in accounts])
+    store.summary.put_newest(REGISTRY, {"timestamp_ms": now, "Accounts": registry})
     return record
-
-
-def last_ended(store: Store) -> dict[ScanKind, int | None]:
-    """When the last complete scan of each kind ended (ms), None for never."""
-    records = store.summary.get_many(LAST_SCAN.values())
-    return {kind: records[type_]["timestamp_ms"] if type_ in records else None for kind, type_ in LAST_SCAN.items()}

@@ -241,3 +241,9 @@ def test_many_accounts_are_named_by_the_first_few() -> None:
     )
     assert found.account_id == ", ".join(ids[:5]) + " and 2 more"
     assert found.service == "s3"
+
+
+def test_an_account_that_left_meanwhile_is_nobodys_failure() -> None:
+    found = record(all_of(A), [account(A), account(B).model_copy(update={"status": "removed"})])
+    assert found.complete
+    assert found.failures == ()
