@@ -30,7 +30,7 @@ demo: $(STAMP)  ## run qrie on an emulated organisation (ONCE=1: unattended, che
 	@$(BIN)/qrie demo run $(if $(ONCE),--once)
 
 test: $(STAMP)  ## run all tests
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n auto --dist loadfile $(ARGS)
 
 check: $(STAMP)  ## formatting, lint, strict types, generated docs
 	$(BIN)/ruff format --check .

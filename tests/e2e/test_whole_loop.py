@@ -120,7 +120,7 @@ def test_an_old_scan_is_drift_and_a_new_one_ends_it(estate: Estate, stack: Stack
         questions = Questions(later)
         for kind in ScanKind:
             eventually(
-                lambda kind=kind: questions.freshness(f"{kind.value}_scan") == "UNHEALTHY", f"{kind.value} drift"
+                lambda kind=kind: questions.freshness(f"{kind.value}_scan") == "DEGRADED", f"{kind.value} drift"
             )
         loop = dashboard(later)
         assert (loop["drift_detected"], loop["inventory_drift"], loop["policy_drift"]) == (True, True, True)
