@@ -203,9 +203,10 @@ class PolicyScanner:
 
     def _judge(self, scan: Scan, account: Account, service: Service, started: int) -> Outcome:
         account_id = account.account_id
+        # Findings first: what has a finding and is not among the resources read after it is gone, not new.
+        stored = {finding.key: finding for finding in self.store.findings.load(account_id, service.name)}
         resources = list(self.store.resources.load(account_id, service.name))
         _require_inventory(account, service, len(resources))
-        stored = {finding.key: finding for finding in self.store.findings.load(account_id, service.name)}
         wanted = [
             launch
             for launch in self.launched.values()

@@ -22,7 +22,7 @@ def many_findings(account_id: str, count: int) -> list[Finding]:
             State.ACTIVE,
             policies[number % len(policies)].severity,
             {"Bucket": number},
-            now - (number % 1000) * HOUR_MS,
+            now - (number * 37 % 1000) * HOUR_MS,
         )
         for number in range(count)
     ]

@@ -8,7 +8,7 @@ import { showHeader, showNoHeader } from "./header.js";
 import { overview } from "./overview.js";
 import { policies } from "./policies.js";
 import { resources } from "./resources.js";
-import { scanNow } from "./scan_now.js";
+import { followScan, scanNow } from "./scan_now.js";
 import { scans } from "./scans.js";
 import { known, loadNames, place } from "./shared.js";
 import { startTheme } from "./theme.js";
@@ -25,8 +25,10 @@ async function showView() {
   const turn = ++shown;
   for (const link of document.querySelectorAll("#views a")) {
     const current = link.hash.slice(1).split("?")[0] === view;
-    if (current) link.setAttribute("aria-current", "page");
-    else link.removeAttribute("aria-current");
+    if (current) {
+      link.setAttribute("aria-current", "page");
+      link.scrollIntoView({ block: "nearest", inline: "nearest" });
+    } else link.removeAttribute("aria-current");
   }
   // A view that takes long must not show up over one that was asked for later.
   const target = h("div", {});
@@ -80,6 +82,8 @@ async function start() {
     return;
   }
   await showView();
+  const { running } = await get("/scans").catch(() => ({ running: [] }));
+  for (const scan of running) followScan(scan.scan_id, "").catch(() => {});
   setInterval(refresh, REFRESH_MS);
 }
 

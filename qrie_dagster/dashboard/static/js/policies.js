@@ -31,7 +31,7 @@ function row(policy) {
     h("td", { class: "wide-only" }, policy.service),
     h("td", {}, severityBadge(policy.severity, policy.severity_band)),
     h("td", {}, h("span", { class: `badge ${STATUS[policy.status]}` }, policy.status)),
-    h("td", { class: "number" }, h("a", { href: address("findings", { policy: policy.policy_id, state: "ACTIVE" }), "aria-label": `${policy.open_findings} open findings of ${policy.policy_id}` }, count(policy.open_findings))),
+    h("td", { class: "number" }, h("a", { href: address("findings", { policy: policy.policy_id, state: "ACTIVE" }), "aria-label": `${policy.open_findings} open findings of ${policy.policy_id}` }, count(policy.open_findings), h("span", { class: "narrow-only" }, " open"))),
     h("td", { class: "wide-only" }, policy.scope ? scopeText(policy.scope) : ""),
     h("td", { class: "wide-only when" }, policy.updated_at ? time(policy.updated_at) : ""),
     h("td", {}, h("div", { class: "row-of" }, actions(policy))),
@@ -47,7 +47,7 @@ function actions(policy) {
 
 async function change(policy, method, body) {
   const answer = await send(method, method === "POST" ? "/policies" : `/policies/${policy.policy_id}`, body);
-  if (answer.scan) followScan(answer.scan.scan_id, policy.policy_id);
+  if (answer.scan) followScan(answer.scan.scan_id, policy.policy_id).catch(() => {});
   changed();
   return answer;
 }
@@ -99,7 +99,7 @@ function editPolicy(policy) {
     "form",
     { class: "form", onsubmit: submit },
     h("p", { class: "field wide muted" }, "One per line. A resource is in scope when it matches every 'only' given and no 'not'."),
-    h("fieldset", {}, h("legend", {}, "Scope"), LISTS.map(([name, label]) => field(label, area(name, name.includes("ou") ? "/prod" : "123456789012"))), TAGS.map(([name, label]) => field(label, area(name, "env=prod")))),
+    h("fieldset", {}, h("legend", {}, "Scope"), LISTS.map(([name, label]) => field(label, area(name, name.includes("_ou_") ? "/prod" : "123456789012"))), TAGS.map(([name, label]) => field(label, area(name, "env=prod")))),
     field(`Severity (its own is ${policy.default_severity})`, h("input", { name: "severity", type: "number", min: 0, max: 100, value: policy.severity === policy.default_severity ? "" : policy.severity })),
     h("div", { class: "wide row-of" }, save, error),
   );

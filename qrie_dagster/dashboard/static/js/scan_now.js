@@ -9,6 +9,7 @@ import { accountName, accountOptions, changed, policyOptions, serviceOptions } f
 import { openSheet, section } from "./sheet.js";
 
 const POLL_MS = 1500;
+const GIVE_UP_AFTER = 40;
 const KINDS = [["both", "Inventory, then policies"], ["inventory", "Inventory: compare with AWS, repair"], ["policy", "Policies: judge what is stored"]];
 const WORDS = { running: "running", summing_up: "summing up", unknown: "Dagster does not answer" };
 
@@ -119,12 +120,14 @@ async function follow(id, what, tell) {
   bar.append(line);
   bar.hidden = false;
   try {
-    for (;;) {
+    for (let lost = 0; ; ) {
       const state = await get(`/scans/${encodeURIComponent(id)}`).catch(() => null);
       if (state?.status === "ended") {
         changed();
         return state;
       }
+      lost = state ? 0 : lost + 1;
+      if (lost > GIVE_UP_AFTER) throw new Error(`The scan ${id} is lost from sight; Dagster may still run it.`);
       if (state) {
         tell(state);
         show(line, h("span", {}, `${title(state)}${what ? ` of ${what}` : ""}`), track(share(state)), h("span", {}, `${WORDS[state.status]}, ${count(state.done)} of ${count(state.planned)}`));

@@ -1,0 +1,179 @@
+"""Real Dagster runs over a network and an AWS that fail: nothing is lost, nothing invented, and it is said."""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from real_dagster import Estate, Questions, eventually
+
+from qrie_dagster.demo.stack import Stack, running_stack
+from qrie_dagster.inventory.services import all_services
+from qrie_dagster.launch import Dagster
+from qrie_dagster.models import ScanKind
+from qrie_dagster.policy_changes import launch_all
+from qrie_dagster.settings import load_settings
+from qrie_dagster.store.summary import Scan
+from qrie_dagster.summary.records import LAST_INVENTORY_SCAN
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from fault_proxy import Call, Fault, FaultProxy, sometimes
+
+pytestmark = pytest.mark.e2e
+ATTEMPTS = 5
+
+
+@pytest.fixture(scope="module")
+def proxy(estate: Estate) -> Iterator[FaultProxy]:
+    with FaultProxy().running(estate.endpoint) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def stack(estate: Estate, proxy: FaultProxy) -> Iterator[Stack]:
+    """qrie behind the proxy, after a first scan in which all was well."""
+    launch_all(estate.store)
+    more = {"QRIE_AWS_MAX_ATTEMPTS": str(ATTEMPTS), "QRIE_AWS_TIMEOUT_SECONDS": "5"}
+    with running_stack(proxy.url, estate.home, **more) as running:
+        for kind in ScanKind:
+            follow(estate, running, kind)
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def _all_is_well_in_the_end(proxy: FaultProxy) -> Iterator[None]:
+    proxy.well()
+    yield
+    proxy.well()
+
+
+def launch(estate: Estate, stack: Stack, kind: ScanKind) -> tuple[Dagster, Scan]:
+    dagster = Dagster(load_settings(dagster_url=stack.dagster_url))
+    return dagster, dagster.launch(estate.store, kind).scan
+
+
+def follow(estate: Estate, stack: Stack, kind: ScanKind) -> dict[str, Any]:
+    """Scan everything through Dagster; the scan's entry in the history."""
+    dagster, scan = launch(estate, stack, kind)
+    *_, last = dagster.follow(estate.store, scan)
+    assert last.summary is not None
+    return last.summary
+
+
+def stored(estate: Estate) -> dict[str, set[str]]:
+    return {a: {arn for s in all_services() for arn in estate.store.resources.index(a, s)} for a in estate.accounts}
+
+
+def last_scan(estate: Estate) -> dict[str, Any]:
+    return estate.store.summary.get(LAST_INVENTORY_SCAN) or {}
+
+
+def statuses(stack: Stack, scan_id: str) -> list[str]:
+    runs = Questions(stack).runs(qrie__scan_id=scan_id)
+    return [run["status"] for run in runs if run["jobName"] != "roll_up"]
+
+
+def test_a_denied_account_is_named_and_hides_nobody_else(estate: Estate, stack: Stack, proxy: FaultProxy) -> None:
+    denied, *others = estate.accounts
+    before = stored(estate)
+    questions = Questions(stack)
+
+    def deny(call: Call) -> Fault | None:
+        return (
+            Fault(status=403, code="AccessDenied") if (call.operation, call.account) == ("AssumeRole", denied) else None
+        )
+
+    proxy.rule = deny
+    done = follow(estate, stack, ScanKind.INVENTORY)
+
+    assert done["complete"], "every account was attempted"
+    assert done["failed_scopes"]["count"] == len(all_services())
+    assert all(line.startswith(f"{denied}/") and "AccessDenied" in line for line in done["failed_scopes"]["first"])
+    assert done["resources_deleted"] == 0
+    assert stored(estate) == before
+    asset = questions.asset("inventory", "s3")
+    runs = {run["runId"] for run in questions.runs(qrie__scan_id=done["scan_id"])}
+    new = [event["partition"] for event in asset["assetMaterializations"] if event["runId"] in runs]
+    assert sorted(new) == others
+    [told] = [event for event in asset["assetObservations"] if event["partition"] == denied]
+    assert f"role/QrieReadOnly-{denied}" in told["description"]
+    scan = (estate.store.accounts.get(denied) or pytest.fail("gone")).scan(ScanKind.INVENTORY, "s3")
+    assert scan.last_error is not None
+    assert "AccessDenied" in scan.last_error
+
+
+def test_one_call_in_ten_fails_and_the_result_is_exact(estate: Estate, stack: Stack, proxy: FaultProxy) -> None:
+    account = estate.accounts[1]
+    estate.client(account, "s3").delete_bucket(Bucket=f"logs-{account}")
+    estate.client(account, "s3").create_bucket(Bucket=f"late-{account}")
+    flaky = sometimes(0.1, Fault(status=500))
+    torn = sometimes(0.02, Fault(cut=True), seed=2)
+    proxy.rule = lambda call: flaky(call) or torn(call)
+
+    done = follow(estate, stack, ScanKind.INVENTORY)
+
+    assert sum(proxy.failed.values()) > 10
+    assert done["failed_scopes"]["count"] == 0
+    assert (done["resources_created"], done["resources_deleted"]) == (1, 1)
+    assert f"arn:aws:s3:::late-{account}" in stored(estate)[account]
+    # Every call was made again as often as it failed, and never without end.
+    assert max(proxy.failed.values()) < ATTEMPTS * 10
+
+
+def test_nothing_is_deleted_when_aws_is_away_and_the_scan_does_not_count(
+    estate: Estate, stack: Stack, proxy: FaultProxy
+) -> None:
+    before, last = stored(estate), last_scan(estate)
+    proxy.rule = lambda call: None if call.service == "dynamodb" else Fault(status=503, code="ServiceUnavailable")
+    done = follow(estate, stack, ScanKind.INVENTORY)
+    assert not done["complete"]
+    assert done["failed_scopes"]["count"] == len(estate.accounts) * len(all_services())
+    assert statuses(stack, done["scan_id"]) == ["FAILURE"]
+    assert stored(estate) == before
+    assert last_scan(estate) == last, "drift appears in due time"
+
+
+def test_a_throttled_store_only_makes_it_slower(estate: Estate, stack: Stack, proxy: FaultProxy) -> None:
+    lot = sometimes(0.3, Fault(status=400, code="ProvisionedThroughputExceededException"))
+    proxy.rule = lambda call: lot(call) if call.service == "dynamodb" else None
+    for kind in ScanKind:
+        done = follow(estate, stack, kind)
+        assert done["failed_scopes"]["count"] == 0
+        assert done["complete"]
+    assert sum(proxy.failed.values()) > 10
+
+
+def test_a_killed_worker_is_noticed_and_its_scan_repaired(estate: Estate, stack: Stack, proxy: FaultProxy) -> None:
+    account = estate.accounts[2]
+    estate.client(account, "s3").create_bucket(Bucket=f"killed-{account}")
+    proxy.rule = lambda call: None if call.service == "dynamodb" else Fault(delay=1.0)
+    dagster, scan = launch(estate, stack, ScanKind.INVENTORY)
+    [run] = Questions(stack).runs(qrie__scan_id=scan.scan_id)
+    eventually(lambda: proxy.seen, "the first call")
+    os.kill(eventually(lambda: worker(run["runId"]), "the worker"), signal.SIGKILL)
+    proxy.well()
+
+    *_, last = dagster.follow(estate.store, scan)
+
+    # Dagster starts a run whose process died once more, under the same scan.
+    assert sorted(statuses(stack, scan.scan_id)) == ["FAILURE", "SUCCESS"]
+    assert last.summary is not None
+    assert last.summary["complete"]
+    assert last.summary["failed_scopes"]["count"] == 0
+    assert f"arn:aws:s3:::killed-{account}" in stored(estate)[account]
+
+
+def worker(run_id: str) -> int | None:
+    """The process that executes a run."""
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            try:
+                command = (process / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if b"execute_run" in command and run_id.encode() in command:
+                return int(process.name)
+    return None

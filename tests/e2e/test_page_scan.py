@@ -1,0 +1,86 @@
+"""The page against the whole of qrie: emulator, webserver, daemon, dashboard, and a real browser."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from browser import running_browser
+from playwright.sync_api import Browser, Page, expect
+from real_dagster import Estate
+
+from qrie_dagster.demo.access import enter
+from qrie_dagster.demo.stack import Stack, running_stack
+from qrie_dagster.launch import Dagster
+from qrie_dagster.models import ScanKind
+from qrie_dagster.policy_changes import launch_all
+from qrie_dagster.settings import load_settings
+
+pytestmark = pytest.mark.e2e
+PATIENCE_MS = 180_000
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with running_browser() as chromium:
+        yield chromium
+
+
+@pytest.fixture(scope="module")
+def stack(estate: Estate, browser: Browser) -> Iterator[Stack]:
+    """Everything is up, and everything was scanned once."""
+    launch_all(estate.store)
+    with running_stack(estate.endpoint, estate.home) as running:
+        dagster = Dagster(load_settings(dagster_url=running.dagster_url))
+        for kind in ScanKind:
+            for _ in dagster.follow(estate.store, dagster.launch(estate.store, kind).scan):
+                pass
+        yield running
+
+
+@pytest.fixture
+def page(browser: Browser, stack: Stack) -> Iterator[Page]:
+    context = browser.new_context(viewport={"width": 1440, "height": 1000})
+    page = context.new_page()
+    page.goto(stack.dashboard_url)
+    page.get_by_label("API token").fill(stack.token)
+    page.get_by_role("button", name="Log in").click()
+    yield page
+    context.close()
+
+
+def test_scan_now_repairs_one_account(page: Page, stack: Stack, estate: Estate) -> None:
+    account_id = estate.accounts[0]
+    verdict = page.locator("#verdict")
+    expect(verdict).to_contain_text("No drift", timeout=30_000)
+
+    s3 = enter(estate.endpoint, account_id).client("s3")
+    s3.delete_bucket(Bucket=f"logs-{account_id}")
+    s3.create_bucket(Bucket=f"leak-{account_id}")
+    s3.put_bucket_acl(Bucket=f"leak-{account_id}", ACL="public-read")
+
+    page.get_by_role("link", name="Accounts", exact=True).click()
+    page.get_by_role("button", name=f"Scan {account_id}").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_label("Account")).to_have_value(account_id)
+    dialog.get_by_role("button", name="Start").click()
+    expect(dialog).to_contain_text(re.compile(r"Inventory: (running|summing up), \d of 4"), timeout=30_000)
+    expect(dialog).to_contain_text("Inventory ended: 1 created, 0 updated, 1 deleted.", timeout=PATIENCE_MS)
+    expect(dialog).to_contain_text(
+        re.compile(r"Policy scan ended: [1-9]\d* opened, [1-9]\d* closed\."), timeout=PATIENCE_MS
+    )
+    expect(dialog.get_by_text(f"leak-{account_id}").first).to_be_visible(timeout=30_000)
+    dialog.get_by_role("button", name=f"S3BucketPublic on leak-{account_id}").click()
+    drawer = page.get_by_role("dialog").last
+    expect(drawer).to_contain_text("AllUsers")
+    page.keyboard.press("Escape")
+    page.keyboard.press("Escape")
+
+    # One account's scan says nothing about the others: the full scan's age is its own.
+    expect(verdict).to_contain_text("No drift")
+    page.get_by_role("link", name="Resources", exact=True).click()
+    page.get_by_label("Account", exact=True).select_option(account_id)
+    page.get_by_label("Type", exact=True).select_option("AWS::S3::Bucket")
+    expect(page.get_by_role("button", name=f"leak-{account_id}")).to_be_visible(timeout=30_000)
+    expect(page.get_by_role("button", name=f"logs-{account_id}")).to_have_count(0)
+    page.goto(f"{stack.dashboard_url}/#findings?state=RESOLVED&account={account_id}")
+    expect(page.get_by_role("button", name=f"logs-{account_id}").first).to_be_visible(timeout=30_000)
