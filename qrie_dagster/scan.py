@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Any
 from uuid import uuid4
 
 from qrie_dagster.aws import AccountSession
@@ -16,7 +17,7 @@ from qrie_dagster.errors import QrieError
 from qrie_dagster.findings import Change, FindingKey, Judgement, Transition, transitions
 from qrie_dagster.inventory.collector import collect
 from qrie_dagster.inventory.resource_type import Service
-from qrie_dagster.models import ALL_REGIONS, GLOBAL, Account, Collected, Outcome, ScanKind, ScopeFailure
+from qrie_dagster.models import ALL_REGIONS, GLOBAL, Account, Collected, Opened, Outcome, ScanKind, ScopeFailure
 from qrie_dagster.policies.evaluate import close_what_has_no_subject, evaluate
 from qrie_dagster.policies.policy import Policy, band
 from qrie_dagster.reconcile import Changes, Stored, fill_in, reconcile
@@ -248,14 +249,16 @@ class PolicyScanner:
         return policy is not None and policy.service == service.name
 
 
-def _counts(written: Iterable[Transition]) -> dict[str, int]:
+def _counts(written: Iterable[Transition]) -> dict[str, Any]:
     opened = [t for t in written if t.change in (Change.CREATED, Change.REOPENED)]
     changes = Counter(t.change for t in written)
+    by_policy = Counter((t.after.policy, t.after.severity) for t in opened)
     return {
         "findings_created": len(opened),
         "findings_closed": changes[Change.CLOSED],
         "findings_updated": changes[Change.UPDATED],
         "critical_created": sum(band(t.after.severity) == "critical" for t in opened),
+        "opened": tuple(Opened(policy=p, severity=s, count=count) for (p, s), count in sorted(by_policy.items())),
     }
 
 
