@@ -7,7 +7,7 @@ UV     := 0.13.9
 # Extra arguments for pytest, e.g. make test ARGS="tests/test_reconcile.py -x"
 ARGS   ?=
 
-.PHONY: help setup demo test check format lock docs clean
+.PHONY: help setup demo test fuzz check format lock docs clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -30,7 +30,10 @@ demo: $(STAMP)  ## run qrie on an emulated organisation (ONCE=1: unattended, che
 	@$(BIN)/qrie demo run $(if $(ONCE),--once)
 
 test: $(STAMP)  ## run all tests
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n auto --dist loadfile $(ARGS)
+
+fuzz: $(STAMP)  ## the loop under faults, many more examples than in 'make test' (EXAMPLES=50000)
+	FUZZ_EXAMPLES=$(or $(EXAMPLES),50000) $(BIN)/pytest tests/model $(ARGS)
 
 check: $(STAMP)  ## formatting, lint, strict types, generated docs
 	$(BIN)/ruff format --check .

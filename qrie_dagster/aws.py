@@ -104,7 +104,7 @@ class AccountSession:
                     config=self._config,
                 )
                 if self._settings.endpoint_url:
-                    client.meta.events.register("before-sign.s3-control", _without_account_host)
+                    client.meta.events.register("before-sign.s3-control", without_account_host)
                 self._clients[key] = client
             return self._clients[key]
 
@@ -124,7 +124,7 @@ class AccountSession:
         return [r for r in wanted if r in enabled], [r for r in wanted if r not in enabled]
 
 
-def _without_account_host(request: Any, **_: Any) -> None:
+def without_account_host(request: Any, **_: Any) -> None:
     """S3 Control puts the account id in front of the host name; that of an emulator does not resolve then."""
     parts = urlsplit(request.url)
     account, _dot, host = parts.netloc.partition(".")

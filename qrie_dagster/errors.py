@@ -31,3 +31,7 @@ class DagsterError(QrieError):
 
 class AwsAccessError(QrieError):
     """A member account could not be entered: its role is missing, denied, or the endpoint did not answer."""
+
+
+class NotDeliveredError(QrieError):
+    """A channel did not take an alert. The message holds no secret."""

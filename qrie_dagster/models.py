@@ -154,6 +154,16 @@ class ScopeFailure:
 FAILURES_KEPT = 200
 
 
+class Opened(BaseModel):
+    """How many findings of one policy, at one severity, are news: new, reopened or back from a mute; none muted."""
+
+    model_config = ConfigDict(frozen=True)
+
+    policy: str
+    severity: int
+    count: int
+
+
 class Outcome(BaseModel):
     """What one scan did in one (account, service): the figures everything else is summed from.
 
@@ -186,6 +196,7 @@ class Outcome(BaseModel):
     findings_closed: int = 0
     findings_updated: int = 0
     critical_created: int = 0
+    opened: tuple[Opened, ...] = ()
     policies: tuple[str, ...] = ()
 
     @field_validator("failures")
@@ -277,6 +288,7 @@ class Account(BaseModel):
     # Regions to scan; empty means every region the account has enabled.
     regions: list[str] = Field(default_factory=list)
     customer: str = ""
+    # By kind of scan, a cron expression (UTC) for scans of this account besides those of the whole estate.
     schedule_overrides: dict[str, str] = Field(default_factory=dict)
     registered_ms: int = 0
     # Set once the data of an account that is no longer active has been cleaned up.

@@ -1,7 +1,7 @@
 """Accounts that come and go: registering, importing, removing, and cleaning up after those that left."""
 
 import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from io import StringIO
 from typing import Any
 
@@ -12,6 +12,7 @@ from qrie_dagster.errors import QrieError
 from qrie_dagster.findings import Reason, Settled, transitions
 from qrie_dagster.inventory.services import all_services
 from qrie_dagster.models import Account, AccountStatus
+from qrie_dagster.overrides import check_overrides
 from qrie_dagster.settings import Settings
 from qrie_dagster.store import Store
 from qrie_dagster.summary.rebuild import rebuild_service
@@ -152,6 +153,21 @@ def set_status(store: Store, account_id: str, status: AccountStatus) -> list[str
     lines = list(retire_inactive(store))
     refresh_dashboard(store, store.accounts.all(), now_ms())
     return lines
+
+
+def set_schedule(store: Store, account_id: str, overrides: Mapping[str, str]) -> dict[str, str]:
+    """Replace an account's own schedule (cron by kind of scan, UTC; empty: none), and return it.
+
+    Raises QrieError saying what is wrong.
+    """
+    try:
+        checked = check_overrides(overrides)
+    except ValueError as error:
+        given = ", ".join(repr(cron) for cron in overrides.values())
+        raise QrieError(f"The schedule of account {account_id} {error}; not {given}.") from None
+    store.accounts.set_schedule(account_id, checked)
+    refresh_dashboard(store, store.accounts.all(), now_ms())
+    return checked
 
 
 def retire_inactive(store: Store) -> Iterator[str]:

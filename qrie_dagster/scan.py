@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Any
 from uuid import uuid4
 
 from qrie_dagster.aws import AccountSession
@@ -16,7 +17,7 @@ from qrie_dagster.errors import QrieError
 from qrie_dagster.findings import Change, Finding, FindingKey, Judgement, Transition, transitions
 from qrie_dagster.inventory.collector import collect
 from qrie_dagster.inventory.resource_type import Service
-from qrie_dagster.models import ALL_REGIONS, GLOBAL, Account, Collected, Outcome, ScanKind, ScopeFailure
+from qrie_dagster.models import ALL_REGIONS, GLOBAL, Account, Collected, Opened, Outcome, ScanKind, ScopeFailure
 from qrie_dagster.mutes import Tags
 from qrie_dagster.policies.evaluate import close_what_has_no_subject, evaluate
 from qrie_dagster.policies.policy import Policy, band
@@ -205,9 +206,10 @@ class PolicyScanner:
 
     def _judge(self, scan: Scan, account: Account, service: Service, started: int) -> Outcome:
         account_id = account.account_id
+        # Findings first: what has a finding and is not among the resources read after it is gone, not new.
+        stored = {finding.key: finding for finding in self.store.findings.load(account_id, service.name)}
         resources = list(self.store.resources.load(account_id, service.name))
         _require_inventory(account, service, len(resources))
-        stored = {finding.key: finding for finding in self.store.findings.load(account_id, service.name)}
         wanted = [
             launch
             for launch in self.launched.values()
@@ -275,15 +277,24 @@ class PolicyScanner:
         return policy is not None and policy.service == service.name
 
 
-def _counts(written: Iterable[Transition]) -> dict[str, int]:
-    opened = [t for t in written if t.change in (Change.CREATED, Change.REOPENED)]
+def _counts(written: Iterable[Transition]) -> dict[str, Any]:
     changes = Counter(t.change for t in written)
+    news = [t.after for t in written if _is_news(t)]
+    by_policy = Counter((finding.policy, finding.severity) for finding in news)
     return {
-        "findings_created": len(opened),
+        "findings_created": changes[Change.CREATED] + changes[Change.REOPENED],
         "findings_closed": changes[Change.CLOSED],
         "findings_updated": changes[Change.UPDATED],
-        "critical_created": sum(band(t.after.severity) == "critical" and not t.after.muted for t in opened),
+        "critical_created": sum(band(finding.severity) == "critical" for finding in news),
+        "opened": tuple(Opened(policy=p, severity=s, count=count) for (p, s), count in sorted(by_policy.items())),
     }
+
+
+def _is_news(written: Transition) -> bool:
+    """Whether the finding came to count as open: new, reopened, or back because its mute ended."""
+    if not written.after.open or written.after.muted:
+        return False
+    return written.change is not Change.UPDATED or bool(written.before and written.before.muted)
 
 
 def _require_inventory(account: Account, service: Service, resources: int) -> None:

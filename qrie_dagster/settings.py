@@ -7,23 +7,16 @@ import re
 from functools import cache
 from typing import Annotated, Any, Literal
 
-from croniter import croniter
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from qrie_dagster.errors import QrieError
+from qrie_dagster.overrides import check_cron
 
 PREFIX = "QRIE_"
 
-
-def _cron(value: str) -> str:
-    if len(value.split()) != 5 or not croniter.is_valid(value):
-        raise ValueError("must be a cron expression of five fields, such as '0 4 * * *'")
-    return value
-
-
-Cron = Annotated[str, AfterValidator(_cron)]
+Cron = Annotated[str, AfterValidator(check_cron)]
 Words = Annotated[list[str], NoDecode]
 Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+.*$")]
 
@@ -94,6 +87,9 @@ class Settings(BaseSettings):
     )
     dashboard_host: str = Field("127.0.0.1", min_length=1, description="Address the dashboard binds to.")
     dashboard_port: int = Field(8010, ge=1, le=65535, description="Port of the dashboard.")
+    dashboard_url: Url | None = Field(
+        None, description="Where people reach the dashboard, for links in alerts; empty means its own address."
+    )
     dagster_url: Url = Field("http://127.0.0.1:3000", description="Where Dagster's webserver answers.")
     api_token: SecretStr | None = Field(
         None,
@@ -103,13 +99,40 @@ class Settings(BaseSettings):
     cors_origins: Words = Field(
         default_factory=list, description="Origins that may call the API from a browser, separated by commas."
     )
+    alert_sns_topic_arn: str | None = Field(
+        None,
+        pattern=r"^arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:[A-Za-z0-9_.-]+$",
+        description="SNS topic that alerts are published to.",
+    )
+    alert_urls: SecretStr | None = Field(
+        None,
+        description="Where else alerts go: Apprise URLs (e-mail, chat, webhooks), separated by commas. A secret.",
+    )
+    alert_min_severity: int = Field(
+        90, ge=0, le=100, description="Severity from which on new findings are told, 0 to 100."
+    )
+    alert_quiet_hours: str | None = Field(
+        None,
+        pattern=r"^([01]\d|2[0-3])-([01]\d|2[0-3])$",
+        description="Hours (UTC) such as `22-06` in which only drift and new critical findings are told at once.",
+    )
 
     @field_validator("regions", "cors_origins", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
 
-    @field_validator("endpoint_url", "dynamodb_endpoint_url", "external_id", "api_token", mode="before")
+    @field_validator(
+        "endpoint_url",
+        "dynamodb_endpoint_url",
+        "external_id",
+        "api_token",
+        "dashboard_url",
+        "alert_sns_topic_arn",
+        "alert_urls",
+        "alert_quiet_hours",
+        mode="before",
+    )
     @classmethod
     def _empty_is_none(cls, value: Any) -> Any:
         return None if value == "" else value
@@ -128,6 +151,23 @@ class Settings(BaseSettings):
         if re.findall(r"\{.*?\}", value) not in ([], ["{account}"]) or value.count("{") != value.count("}"):
             raise ValueError("may hold {account} once and no other braces")
         return value
+
+    @field_validator("alert_quiet_hours")
+    @classmethod
+    def _quiet(cls, value: str | None) -> str | None:
+        if value and value[:2] == value[3:]:
+            raise ValueError("must begin and end at different hours")
+        return value
+
+    @property
+    def alerts_wanted(self) -> bool:
+        """Whether there is anybody to tell."""
+        return bool(self.alert_sns_topic_arn or self.alert_urls)
+
+    @property
+    def dashboard_link(self) -> str:
+        """The address of the dashboard, as people are told it."""
+        return self.dashboard_url or f"http://{self.dashboard_host}:{self.dashboard_port}/"
 
     def role_arn(self, account_id: str) -> str:
         """The ARN of the role that qrie assumes in a member account."""

@@ -12,8 +12,10 @@ from uuid import uuid4
 
 import pytest
 
+from qrie_dagster.alerting import look
 from qrie_dagster.cli import main
 from qrie_dagster.models import ScanKind
+from qrie_dagster.notify import channels
 from qrie_dagster.settings import load_settings, settings
 from qrie_dagster.store import open_store
 from qrie_dagster.summary.records import LAST_SCAN
@@ -197,3 +199,38 @@ def test_status_tells_drift_by_its_exit_code(qrie: Qrie, variables: dict[str, st
     late = qrie("status", QRIE_POLICY_DRIFT_HOURS="24")
     assert late.returncode == 2
     assert "policy: last full scan ended 1 day 1 h ago" in late.stdout
+
+
+def test_an_account_with_a_schedule_of_its_own(qrie: Qrie) -> None:
+    qrie("tables", "create")
+    qrie("accounts", "add", "123456789012")
+    shown = qrie("accounts", "schedule", "123456789012", "--inventory", "0 */6 * * *").stdout
+    assert shown.splitlines() == ["inventory: 0 */6 * * *", "policy: with all others"]
+    qrie("accounts", "schedule", "123456789012", "--policy", "30 5 * * 1")
+    assert "30 5 * * 1" in qrie("accounts", "schedule", "123456789012").stdout
+    refused(qrie("accounts", "schedule", "123456789012", "--policy", "soon"), "cron expression", "'soon'")
+    [account] = json.loads(qrie("accounts", "list", "--json").stdout)
+    assert account["schedule_overrides"] == {"inventory": "0 */6 * * *", "policy": "30 5 * * 1"}
+    assert "0 */6" not in qrie("accounts", "schedule", "123456789012", "--clear").stdout
+    refused(qrie("accounts", "schedule", "999999999999"), "not registered")
+
+
+def test_who_cannot_be_told_is_named(qrie: Qrie, variables: dict[str, str]) -> None:
+    refused(qrie("alerts", "test"), "nobody to tell", "QRIE_ALERT_URLS")
+    refused(qrie("alerts", "test", QRIE_ALERT_URLS="hushhush"), "Entry 1 of QRIE_ALERT_URLS")
+    nobody = {"QRIE_ALERT_URLS": "json://127.0.0.1:9/hushhush"}
+    tested = qrie("alerts", "test", **nobody)
+    assert (tested.returncode, tested.stdout.startswith("json-1: not delivered: ")) == (1, True)
+    assert "hushhush" not in tested.stdout + tested.stderr
+    qrie("tables", "create")
+    qrie("accounts", "add", "123456789012")
+    settings_ = load_settings(
+        table_prefix=variables["QRIE_TABLE_PREFIX"],
+        endpoint_url=variables["QRIE_ENDPOINT_URL"],
+        alert_urls=nobody["QRIE_ALERT_URLS"],
+    )
+    assert look(open_store(settings_), settings_, channels(settings_), now_ms()).failed
+    status = qrie("status", **nobody)
+    assert "Alerts cannot be delivered to json-1" in status.stdout
+    assert "hushhush" not in status.stdout
+    assert json.loads(qrie("status", "--json", **nobody).stdout)["alerts"]["trouble"]

@@ -131,7 +131,9 @@ def test_what_expires_comes_back_with_the_next_scan_of_whatever(
     assert scan(estate, only=only).findings_updated == 0
     assert muted(estate) == "abc"
     monkeypatch.setattr("qrie_dagster.scan.now_ms", lambda: rule.expires_ms)
-    assert scan(estate, only=only).findings_updated == 3
+    outcome = scan(estate, only=only)
+    assert (outcome.findings_updated, outcome.findings_created) == (3, 0)
+    assert [(found.policy, found.count) for found in outcome.opened] == [(VERSIONING, 3)]
     assert muted(estate) == ""
     assert scan(estate, only=only).findings_updated == 0
 
@@ -181,6 +183,7 @@ def test_a_critical_finding_that_is_muted_is_no_news(estate: Store, policy: str,
     outcome = scan(estate)
     assert outcome.findings_created > 1
     assert outcome.critical_created == critical
+    assert policy not in {found.policy for found in outcome.opened}
 
 
 def test_rules_are_kept_whoever_else_adds_some(estate: Store) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from qrie_dagster.cli.output import say, say_json, say_table
-from qrie_dagster.errors import QrieError
+from qrie_dagster.errors import NotFoundError, QrieError
 from qrie_dagster.inventory.services import all_services
 from qrie_dagster.models import Account, AccountStatus, ScanKind
 from qrie_dagster.registry import (
@@ -15,6 +15,7 @@ from qrie_dagster.registry import (
     new_account,
     register,
     register_new,
+    set_schedule,
     set_status,
 )
 from qrie_dagster.settings import settings
@@ -99,6 +100,26 @@ def _leave(account_id: str, status: AccountStatus) -> None:
     for line in set_status(open_store(settings()), account_id, status):
         say(line)
     say(f"{account_id} is {status}.")
+
+
+@app.command()
+def schedule(
+    account_id: AccountId,
+    inventory: Annotated[str | None, typer.Option(help="When to take its inventory: cron, UTC.")] = None,
+    policy: Annotated[str | None, typer.Option(help="When to judge it by the policies: cron, UTC.")] = None,
+    clear: Annotated[bool, typer.Option("--clear", help="Forget the schedule it has, before setting another.")] = False,
+) -> None:
+    """Scan an account at times of its own, besides the scans of all; without options, show them."""
+    store = open_store(settings())
+    account = store.accounts.get(account_id)
+    if account is None:
+        raise NotFoundError(f"Account {account_id} is not registered: 'qrie accounts list' shows those that are.")
+    overrides = {} if clear else dict(account.schedule_overrides)
+    given = {kind.value: cron for kind, cron in zip(ScanKind, (inventory, policy), strict=True) if cron is not None}
+    if clear or given:
+        overrides = set_schedule(store, account_id, {**overrides, **given})
+    for kind in ScanKind:
+        say(f"{kind.value}: {overrides.get(kind.value, 'with all others')}")
 
 
 @app.command("import")

@@ -2,7 +2,7 @@
 
 import typer
 
-from qrie_dagster.cli import accounts, demo, mutes, policies, scans, status, tables
+from qrie_dagster.cli import accounts, alerts, demo, mutes, policies, scans, status, tables
 
 app = typer.Typer(
     name="qrie",
@@ -15,6 +15,7 @@ app.add_typer(accounts.app, name="accounts")
 app.add_typer(policies.app, name="policies")
 app.add_typer(mutes.app, name="mutes")
 app.add_typer(scans.app, name="scan")
+app.add_typer(alerts.app, name="alerts")
 app.add_typer(demo.app, name="demo")
 app.add_typer(status.summary_app, name="summary")
 app.command("status")(status.status)

@@ -4,6 +4,8 @@ from typing import Annotated, Any
 
 import typer
 
+from qrie_dagster.alerting import alert_state
+from qrie_dagster.alerts import trouble
 from qrie_dagster.cli.output import console, say, say_json, say_table
 from qrie_dagster.drift import DriftRules
 from qrie_dagster.settings import settings, settings_table
@@ -19,7 +21,10 @@ summary_app = typer.Typer(help="The numbers that the dashboard shows.", no_args_
 
 def status(as_json: Annotated[bool, typer.Option("--json", help="For other programs.")] = False) -> None:
     """Show whether the loop runs. Exit code 2 means drift."""
-    board = summary_status.dashboard(open_store(settings()), DriftRules.of(settings()), now_ms())
+    store = open_store(settings())
+    now = now_ms()
+    board = summary_status.dashboard(store, DriftRules.of(settings()), now)
+    board["alerts"] = {"trouble": trouble(alert_state(store), now) if settings().alerts_wanted else []}
     if as_json:
         say_json(board)
     else:
@@ -35,6 +40,8 @@ def _show(board: dict[str, Any]) -> None:
     say(f"{board['total_open_findings']} open findings ({board['critical_open_findings']} critical)")
     for reason in loop["drift_reasons"]:
         say(f"  {reason}")
+    for sentence in board["alerts"]["trouble"]:
+        say(f"  {sentence}")
     rows = []
     for name, hours in (("last_inventory_scan", "inventory_hours"), ("last_policy_scan", "policy_hours")):
         scan = loop[name]

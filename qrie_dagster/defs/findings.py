@@ -1,6 +1,7 @@
 """The findings of each account: what the launched policies say of its stored inventory."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Never
 
 from dagster import AssetExecutionContext, BackfillPolicy, asset
 
@@ -29,7 +30,7 @@ from qrie_dagster.settings import settings
         " Judges the last good inventory and waits for none: a failed inventory neither blocks it nor closes a finding."
     ),
 )
-def policy_findings(context: AssetExecutionContext, store: StoreResource, aws: AwsResource) -> None:
+def policy_findings(context: AssetExecutionContext, store: StoreResource, aws: AwsResource) -> Iterator[Never]:
     """Evaluate every launched policy over each account of this run."""
     tables = store.open()
     services = all_services()
@@ -41,4 +42,4 @@ def policy_findings(context: AssetExecutionContext, store: StoreResource, aws: A
     def scan_one(account: Account) -> Sequence[Outcome]:
         return [scanner.scan(scan, account, service) for service in wanted]
 
-    scan_accounts(context, tables, aws.parallel_accounts, scan_one)
+    yield from scan_accounts(context, tables, aws.parallel_accounts, scan_one)

@@ -1,5 +1,8 @@
 """One inventory asset per AWS service, one partition per account."""
 
+from collections.abc import Iterator
+from typing import Never
+
 from dagster import AssetExecutionContext, AssetsDefinition, BackfillPolicy, asset
 
 from qrie_dagster.defs.partitions import ACCOUNTS
@@ -35,11 +38,13 @@ def inventory_asset(service: Service) -> AssetsDefinition:
             " otherwise an observation says what failed. Nothing is deleted from what was not listed completely."
         ),
     )
-    def inventory(context: AssetExecutionContext, store: StoreResource, aws: AwsResource) -> None:
+    def inventory(context: AssetExecutionContext, store: StoreResource, aws: AwsResource) -> Iterator[Never]:
         tables = store.open()
         scan = open_scan(context, tables, ScanKind.INVENTORY, [service.name])
         scanner = InventoryScanner(tables, aws.access().enter, aws.concurrency_per_account)
-        scan_accounts(context, tables, aws.parallel_accounts, lambda account: [scanner.scan(scan, account, service)])
+        yield from scan_accounts(
+            context, tables, aws.parallel_accounts, lambda account: [scanner.scan(scan, account, service)]
+        )
 
     return inventory
 

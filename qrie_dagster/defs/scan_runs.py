@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from datetime import datetime
 from itertools import islice
+from typing import Never
 
 from dagster import (
     AssetExecutionContext,
@@ -94,8 +95,10 @@ def scan_accounts(
     store: Store,
     parallel: int,
     scan_one: Callable[[Account], Sequence[Outcome]],
-) -> None:
+) -> Iterator[Never]:
     """Scan the accounts of this run, a few at a time, and tell Dagster of each as it ends.
+
+    Yields nothing, on purpose: an asset that returned would have all partitions of its run materialized by Dagster.
 
     An account without failures is materialized; one with failures is not, and says why in an observation.
     Raises Failure when no account succeeded.
@@ -126,6 +129,7 @@ def scan_accounts(
             f"Not one of {len(accounts)} accounts could be scanned; the reason of each is in its observation.",
             allow_retries=False,
         )
+    yield from ()
 
 
 def _walk(

@@ -17,9 +17,11 @@ from dagster import (
     sensor,
 )
 
+from qrie_dagster.defs.alerts import alerts
 from qrie_dagster.defs.findings import policy_findings
 from qrie_dagster.defs.inventory import inventory_assets
 from qrie_dagster.defs.jobs import policy_scan, retire_accounts, roll_up, scan_jobs
+from qrie_dagster.defs.overrides import account_schedules
 from qrie_dagster.defs.partitions import ACCOUNTS, out_of_step
 from qrie_dagster.defs.resources import StoreResource
 from qrie_dagster.defs.scan_runs import scan_ended, scan_id_of
@@ -99,4 +101,9 @@ def _ending_sensor(status: DagsterRunStatus, name: str) -> SensorDefinition:
     )(_sum_up)
 
 
-sensors = [account_partitions, *(_ending_sensor(status, name) for status, name in _ENDINGS.items())]
+sensors = [
+    account_partitions,
+    account_schedules,
+    alerts,
+    *(_ending_sensor(status, name) for status, name in _ENDINGS.items()),
+]

@@ -10,6 +10,7 @@ import boto3
 import botocore.session
 from botocore.config import Config
 
+from qrie_dagster.aws import without_account_host
 from qrie_dagster.errors import QrieError
 
 HOME_REGION = "us-east-1"
@@ -53,16 +54,8 @@ def client(endpoint: str, service: str, region: str = HOME_REGION, **credentials
             **{**DUMMY, **credentials},
         )
     if service == "s3control":
-        made.meta.events.register("before-sign.s3-control", _plain_host)
+        made.meta.events.register("before-sign.s3-control", without_account_host)
     return made
-
-
-def _plain_host(request: Any, **_: Any) -> None:
-    # botocore puts the account id in front of the host name, which does not resolve for an emulator.
-    parts = urlsplit(request.url)
-    account, _dot, host = parts.netloc.partition(".")
-    if account.isdigit() and len(account) == 12:
-        request.url = parts._replace(netloc=host).geturl()
 
 
 class Entered:

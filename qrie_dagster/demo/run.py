@@ -29,6 +29,8 @@ from qrie_dagster.store.tables import create_tables
 HOME = Path(".qrie/demo")
 STATE = HOME / "demo.json"
 EMULATOR_PORT = 5111
+# Of Dagster's webserver and of the dashboard.
+PORTS = (3000, 8010)
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def _running() -> Iterator[Demo]:
         organisation.build(endpoint, lambda line: say(f"  {line}"))
         store = _registered(endpoint, home)
         say("Starting Dagster and the dashboard ...")
-        stack = running.enter_context(running_stack(endpoint, home / "dagster"))
+        stack = running.enter_context(running_stack(endpoint, home / "dagster", ports=PORTS))
         use(stack.environment)
         STATE.write_text(json.dumps({"endpoint": endpoint, "environment": stack.environment}))
         say(f"Everything is up after {monotonic() - started:.0f} s.")

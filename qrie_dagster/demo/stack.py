@@ -62,10 +62,13 @@ def prepare_home(home: Path) -> None:
 
 
 @contextmanager
-def running_stack(endpoint: str, home: Path, **more: str) -> Iterator[Stack]:
-    """Webserver, daemon and dashboard, once all of them answer; ``more`` is added to their environment."""
+def running_stack(endpoint: str, home: Path, ports: tuple[int, int] = (0, 0), **more: str) -> Iterator[Stack]:
+    """Webserver, daemon and dashboard, once all of them answer; ``more`` is added to their environment.
+
+    ``ports`` are those that webserver and dashboard would like; free ones are taken instead of 0 and of taken ones.
+    """
     prepare_home(home)
-    dagster_port, dashboard_port = port(3000), port(8010)
+    dagster_port, dashboard_port = map(port, ports)
     token = secrets.token_urlsafe(24)
     dagster_url = f"http://127.0.0.1:{dagster_port}"
     shared = environment(

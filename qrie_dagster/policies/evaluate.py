@@ -94,5 +94,6 @@ def close_what_has_no_subject(
         if launch is None or not launch.active:
             settled[finding.key] = Settled(*finding.key, Reason.POLICY_SUSPENDED)
         elif finding.arn not in present:
-            settled[finding.key] = Settled(*finding.key, Reason.RESOURCE_DELETED)
+            # Should the resource be back by now, with a finding on a newer observation, that one stays.
+            settled[finding.key] = Settled(*finding.key, Reason.RESOURCE_DELETED, finding.describe_time)
     return settled

@@ -83,6 +83,20 @@ class AccountTable:
                 f"Account {account_id} is not registered: 'qrie accounts list' shows those that are."
             ) from None
 
+    def set_schedule(self, account_id: str, overrides: Mapping[str, str]) -> None:
+        """Replace an account's own schedule. Raises QrieError if it is not registered."""
+        try:
+            self._dynamo.update(
+                ACCOUNTS,
+                {"AccountId": account_id},
+                {"ScheduleOverrides": dict(overrides)},
+                condition=Attr("AccountId").exists() & Attr("Status").ne("removed"),
+            )
+        except ConditionFailedError:
+            raise QrieError(
+                f"Account {account_id} is not registered: 'qrie accounts list' shows those that are."
+            ) from None
+
     def set_retired(self, account: Account, at: int) -> None:
         """Note that nothing of this inactive account is kept as current; forget how its scans went.
 

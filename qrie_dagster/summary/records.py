@@ -1,11 +1,12 @@
 """The records of a finished scan: one computation for DynamoDB, Dagster's metadata and the dashboard alike."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from qrie_dagster.models import Account, Outcome, ScanKind, ScanType, ScopeFailure
+from qrie_dagster.models import Account, Opened, Outcome, ScanKind, ScanType, ScopeFailure
 from qrie_dagster.store.summary import Scan
 
 LAST_INVENTORY_SCAN = "last_inventory_scan"
@@ -13,6 +14,7 @@ LAST_POLICY_SCAN = "last_policy_scan"
 LAST_SCAN = {ScanKind.INVENTORY: LAST_INVENTORY_SCAN, ScanKind.POLICY: LAST_POLICY_SCAN}
 FAILURES_LISTED = 20
 FAILURE_LENGTH = 300
+_NOT_FLAT = {"counts", "failures", "kind", "complete", "failed_scopes", "opened"}
 
 _INVENTORY_COUNTS = (
     "resources_found",
@@ -55,10 +57,11 @@ class ScanRecord(BaseModel):
     failed_scopes: int
     failures: tuple[str, ...]
     counts: dict[str, int]
+    opened: tuple[Opened, ...] = ()
 
     def as_record(self) -> dict[str, Any]:
         """The fields of the ``last_*`` records, flat, as the contract names them."""
-        record = self.model_dump(mode="json", exclude={"counts", "failures", "kind", "complete", "failed_scopes"})
+        record = self.model_dump(mode="json", exclude=_NOT_FLAT)
         if self.kind is ScanKind.INVENTORY:
             del record["policies_evaluated"]
         return {
@@ -74,6 +77,7 @@ class ScanRecord(BaseModel):
             **self.as_record(),
             "kind": self.kind.value,
             "complete": self.complete,
+            "opened": [opened.model_dump() for opened in self.opened],
             "failed_scopes": {"count": self.failed_scopes, "first": first},
         }
 
@@ -117,7 +121,16 @@ def scan_record(
         failed_scopes=len(failures),
         failures=tuple(failures[:FAILURES_LISTED]),
         counts={name: sum(getattr(outcome, name) for outcome in outcomes) for name in names},
+        opened=_opened(outcomes),
     )
+
+
+def _opened(outcomes: Iterable[Outcome]) -> tuple[Opened, ...]:
+    counts: Counter[tuple[str, int]] = Counter()
+    for outcome in outcomes:
+        for opened in outcome.opened:
+            counts[opened.policy, opened.severity] += opened.count
+    return tuple(Opened(policy=p, severity=s, count=count) for (p, s), count in sorted(counts.items()))
 
 
 def _only(names: set[str], whole: bool) -> str:

@@ -288,9 +288,11 @@ def test_nothing_sticks_out(log_in: Callable[..., Page], width: int, height: int
     for view in VIEWS:
         visit(page, view)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, view
-    visit(page, "findings")
+    visit(page, "findings?policy=S3BucketPublic")
     page.locator("tbody button").first.click()
-    box = page.get_by_role("dialog").bounding_box()
+    dialog = page.get_by_role("dialog")
+    assert dialog.evaluate("dialog => dialog.scrollWidth <= dialog.clientWidth")
+    box = dialog.bounding_box()
     assert box
     assert box["x"] >= 0
     assert box["x"] + box["width"] <= width

@@ -142,7 +142,9 @@ def test_open_findings_without_a_subject_are_settled(
     present: set[str], launched: dict[str, LaunchedPolicy], reason: Reason | None
 ) -> None:
     settled = close_what_has_no_subject([a_finding()], present, launched)
-    assert settled == ({("gone", "Open"): Settled("gone", "Open", reason)} if reason else {})
+    # That it is gone is an observation, so it must not outlive a newer one.
+    since = 0 if reason is Reason.RESOURCE_DELETED else None
+    assert settled == ({("gone", "Open"): Settled("gone", "Open", reason, since)} if reason else {})
 
 
 def test_resolved_findings_stay_as_they_are() -> None:

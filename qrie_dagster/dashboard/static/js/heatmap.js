@@ -10,9 +10,9 @@ const FIRST = 12;
 /** The heat map of `/summary/scopes`, the worst accounts first. */
 export function heatmap(states) {
   const services = known.services.map((service) => service.service_name);
-  const byAccount = Map.groupBy ? Map.groupBy(states.scopes, (scope) => scope.account_id) : group(states.scopes);
+  const byAccount = group(states.scopes);
   const limits = { inventory: states.inventory_hours, policy: states.policy_hours };
-  const accounts = [...byAccount].sort(([a, of], [b, other]) => badness(other, limits) - badness(of, limits) || (a < b ? -1 : 1));
+  const accounts = [...byAccount].sort(([a, of], [b, other]) => badness(other, limits) - badness(of, limits) || accountName(a).localeCompare(accountName(b)));
   const box = h("div", {});
   const draw = (all) => show(box, grid(all ? accounts : accounts.slice(0, FIRST), services, limits), accounts.length > FIRST && !all ? h("button", { class: "small", onclick: () => draw(true) }, `Show all ${accounts.length} accounts`) : null);
   draw(false);
@@ -25,9 +25,10 @@ function group(scopes) {
   return groups;
 }
 
-/** How much a person should look at an account. */
+/** How much a person should look at an account; all that are fresh enough are alike. */
 function badness(scopes, limits) {
-  return Math.max(...scopes.map((scope) => (scope.age_hours === null ? 3 : scope.age_hours / limits[scope.kind]) + (scope.last_error ? 2 : 0)));
+  const worst = Math.max(...scopes.map((scope) => (scope.age_hours === null ? 3 : scope.age_hours / limits[scope.kind]) + (scope.last_error ? 2 : 0)));
+  return worst < 0.9 ? 0 : worst;
 }
 
 function grid(accounts, services, limits) {
