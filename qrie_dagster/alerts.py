@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from qrie_dagster.drift import DriftRules, judge_drift
 from qrie_dagster.models import Account, Opened, ScanKind
 from qrie_dagster.policies.policy import band
-from qrie_dagster.times import HOUR_MS, SECOND_MS, age_text, as_datetime, iso
+from qrie_dagster.times import DAY_MS, HOUR_MS, SECOND_MS, age_text, as_datetime, iso
 
 LINES = 5
 LINE_LENGTH = 200
@@ -412,10 +412,10 @@ def _when(ms: int) -> str:
 
 
 def trouble(state: AlertState | None, now: int) -> list[str]:
-    """A sentence about each channel that cannot be told."""
+    """A sentence about each channel that cannot be told, but for those that nobody has tried for a day: not in use."""
     return [
         f"Alerts cannot be delivered to {name} for {age_text(channel.failing_since, now)}:"
         f" {channel.error} {len(channel.waiting)} wait; next attempt {iso(channel.next_try)}."
         for name, channel in (state.channels if state else {}).items()
-        if channel.failing_since is not None
+        if channel.failing_since is not None and now - channel.next_try < DAY_MS
     ]

@@ -142,7 +142,10 @@ class Dagster:
     def running(self) -> dict[str, list[str]]:
         """The scans that have runs under way or queued, by id, with those runs."""
         scans: dict[str, list[str]] = {}
-        for run in self._ask(_ACTIVE)["runsOrError"].get("results", ()):
+        answer = self._ask(_ACTIVE)["runsOrError"]
+        if "results" not in answer:
+            raise DagsterError(f"Dagster at {self._url} does not tell what is running: {answer.get('message')}")
+        for run in answer["results"]:
             tags = {tag["key"]: tag["value"] for tag in run["tags"]}
             if SCAN_ID in tags and run["jobName"] != "roll_up":
                 scans.setdefault(tags[SCAN_ID], []).append(run["runId"])

@@ -159,6 +159,7 @@ def test_a_failing_channel_is_tried_later_and_later_and_holds_up_no_other() -> N
     [sentence] = trouble(state, now)
     assert sentence.startswith("Alerts cannot be delivered to a for 4 h 3 min: refused. 1 wait")
     assert trouble(delivered(state, "a", state.events), now) == []
+    assert trouble(state, now + 26 * HOUR_MS) == [], "a channel that is not used any more"
 
 
 def test_a_channel_that_is_new_is_not_told_the_past_and_one_that_is_gone_is_forgotten() -> None:

@@ -24,7 +24,7 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="For other progr
     store = open_store(settings())
     now = now_ms()
     board = summary_status.dashboard(store, DriftRules.of(settings()), now)
-    board["alerts"] = {"trouble": trouble(alert_state(store), now) if settings().alerts_wanted else []}
+    board["alerts"] = {"trouble": trouble(alert_state(store), now)}
     if as_json:
         say_json(board)
     else:

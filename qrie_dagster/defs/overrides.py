@@ -11,7 +11,7 @@ from qrie_dagster.models import ScanKind, ScanType
 from qrie_dagster.overrides import Due, due
 from qrie_dagster.store import Store
 from qrie_dagster.store.summary import Scan
-from qrie_dagster.times import now_ms
+from qrie_dagster.times import iso, now_ms
 
 _JOBS = {ScanKind.INVENTORY: full_inventory, ScanKind.POLICY: policy_scan}
 
@@ -30,7 +30,7 @@ def account_schedules(context: SensorEvaluationContext, store: StoreResource) ->
     """
     now = now_ms()
     if context.cursor is None:
-        return SensorResult(skip_reason=f"Ticks are followed from {now} on.", cursor=str(now))
+        return SensorResult(skip_reason=f"Ticks are followed from {iso(now)} on.", cursor=str(now))
     # Clocks may be set back: then nothing is due until they have caught up.
     since = int(context.cursor)
     tables = store.open()
