@@ -1,7 +1,7 @@
 """Findings and how they change: only on transition. Pure.
 
 A finding row exists only if its resource was once non-compliant. Everything is evaluated; what is written is what
-became ACTIVE, became RESOLVED, or whose evidence or severity changed.
+became ACTIVE, became RESOLVED, or whose evidence, severity or mute changed.
 """
 
 from collections.abc import Iterator, Mapping
@@ -33,7 +33,8 @@ class Reason(StrEnum):
 class Finding:
     """A resource that breaks, or broke, a policy. Times in ms.
 
-    ``describe_time`` is that of the observation the finding rests on.
+    ``describe_time`` is that of the observation the finding rests on. ``muted`` is the id of the rule by which it is
+    set aside; only an open finding is.
     """
 
     arn: str
@@ -47,6 +48,7 @@ class Finding:
     describe_time: int = 0
     resolved_at: int | None = None
     resolved_reason: Reason | None = None
+    muted: str | None = None
 
     @property
     def key(self) -> FindingKey:
@@ -61,7 +63,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Violated:
-    """The resource, as observed at ``describe_time``, breaks the policy."""
+    """The resource, as observed at ``describe_time``, breaks the policy; ``muted`` is the rule that mutes it."""
 
     arn: str
     policy: str
@@ -69,6 +71,7 @@ class Violated:
     severity: int
     evidence: Mapping[str, Any]
     describe_time: int
+    muted: str | None = None
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,16 @@ class Settled:
     describe_time: int | None = None
 
 
-Judgement: TypeAlias = Violated | Settled
+@dataclass(frozen=True)
+class Muting:
+    """If the finding is open, it is muted by this rule, or by none. No observation: nothing else changes."""
+
+    arn: str
+    policy: str
+    muted: str | None
+
+
+Judgement: TypeAlias = Violated | Settled | Muting
 
 
 class Change(StrEnum):
@@ -110,8 +122,13 @@ def transition(judgement: Judgement, stored: Finding | None, now: int) -> Transi
     """What a judgement changes about the stored finding, None if nothing.
 
     An observation older than the one the finding rests on changes nothing; the same observation may, because
-    policy, scope and severity change on their own.
+    policy, scope, severity and mute change on their own.
     """
+    if isinstance(judgement, Muting):
+        if stored is None or not stored.open or stored.muted == judgement.muted:
+            return None
+        after = replace(stored, muted=judgement.muted, last_evaluated=now)
+        return Transition(Change.UPDATED, stored, after, judgement)
     if stored and judgement.describe_time is not None and judgement.describe_time < stored.describe_time:
         return None
     if isinstance(judgement, Settled):
@@ -128,6 +145,7 @@ def transition(judgement: Judgement, stored: Finding | None, now: int) -> Transi
         stored.first_seen if stored else now,
         now,
         judgement.describe_time,
+        muted=judgement.muted,
     )
     if stored is None:
         return Transition(Change.CREATED, None, opened, judgement)
@@ -140,7 +158,7 @@ def transition(judgement: Judgement, stored: Finding | None, now: int) -> Transi
 
 
 def _content(finding: Finding) -> tuple[Any, ...]:
-    return finding.account_service, finding.severity, finding.evidence
+    return finding.account_service, finding.severity, finding.evidence, finding.muted
 
 
 def _closed(stored: Finding, settled: Settled, now: int) -> Finding:
@@ -151,6 +169,7 @@ def _closed(stored: Finding, settled: Settled, now: int) -> Finding:
         describe_time=settled.describe_time or stored.describe_time,
         resolved_at=now,
         resolved_reason=settled.reason,
+        muted=None,
     )
 
 

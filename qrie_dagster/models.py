@@ -155,7 +155,7 @@ FAILURES_KEPT = 200
 
 
 class Opened(BaseModel):
-    """How many findings of one policy, at one severity, became ACTIVE: new or reopened."""
+    """How many findings of one policy, at one severity, are news: new, reopened or back from a mute; none muted."""
 
     model_config = ConfigDict(frozen=True)
 

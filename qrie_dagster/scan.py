@@ -14,16 +14,19 @@ from uuid import uuid4
 
 from qrie_dagster.aws import AccountSession
 from qrie_dagster.errors import QrieError
-from qrie_dagster.findings import Change, FindingKey, Judgement, Transition, transitions
+from qrie_dagster.findings import Change, Finding, FindingKey, Judgement, Transition, transitions
 from qrie_dagster.inventory.collector import collect
 from qrie_dagster.inventory.resource_type import Service
 from qrie_dagster.models import ALL_REGIONS, GLOBAL, Account, Collected, Opened, Outcome, ScanKind, ScopeFailure
+from qrie_dagster.mutes import Tags
 from qrie_dagster.policies.evaluate import close_what_has_no_subject, evaluate
 from qrie_dagster.policies.policy import Policy, band
 from qrie_dagster.reconcile import Changes, Stored, fill_in, reconcile
 from qrie_dagster.store import Store
 from qrie_dagster.store.dynamo import ConditionFailedError
+from qrie_dagster.store.findings import AppliedFindings
 from qrie_dagster.store.launched_policies import LaunchedPolicy
+from qrie_dagster.store.mutes import load_mutes
 from qrie_dagster.store.resources import Applied
 from qrie_dagster.store.summary import Scan
 from qrie_dagster.summary.totals import finding_totals
@@ -220,13 +223,13 @@ class PolicyScanner:
             **close_what_has_no_subject(stored.values(), set(types), self.launched),
             **evaluation.judgements,
         }
-        applied = self.store.findings.apply(transitions(judgements, stored, now_ms()), now_ms())
+        tags = {resource.arn: resource.tags for resource in resources}
+        applied = self._apply(account, judgements, stored, tags)
         failures = [ScopeFailure(account_id, service.name, GLOBAL, error) for error in evaluation.errors]
         if applied.error:
             failures.append(ScopeFailure(account_id, service.name, ALL_REGIONS, applied.error))
         else:
-            now = {**stored, **{written.after.key: written.after for written in applied.written}}
-            totals = finding_totals(now.values(), types, started)
+            totals = finding_totals({**stored, **applied.now}.values(), types, started)
             self.store.summary.set_part(account_id, "Findings", service.name, totals.model_dump())
         outcome = Outcome(
             account_id=account_id,
@@ -244,22 +247,54 @@ class PolicyScanner:
             self.store.accounts.finish(ScanKind.POLICY, outcome)
         return outcome
 
+    def _apply(
+        self,
+        account: Account,
+        judgements: Mapping[FindingKey, Judgement],
+        stored: Mapping[FindingKey, Finding],
+        tags: Tags,
+    ) -> AppliedFindings:
+        """Write what the judgements and the mutes change, and again if people changed the mutes meanwhile."""
+        total = AppliedFindings()
+        mutes = load_mutes(self.store.summary)
+        for _ in range(MAX_LOOKS):
+            now = now_ms()
+            wanted = mutes.of(account, now).applied(judgements, stored.values(), tags)
+            applied = self.store.findings.apply(transitions(wanted, stored, now), now)
+            total.changes += applied.changes
+            total.written += applied.written
+            total.now |= applied.now
+            total.error = applied.error
+            latest = load_mutes(self.store.summary)
+            if applied.error or latest.version == mutes.version:
+                break
+            mutes = latest
+            stored = {**stored, **applied.now}
+        return total
+
     def _is_about(self, launch: LaunchedPolicy, service: Service) -> bool:
         policy = self.policies.get(launch.policy_id)
         return policy is not None and policy.service == service.name
 
 
 def _counts(written: Iterable[Transition]) -> dict[str, Any]:
-    opened = [t for t in written if t.change in (Change.CREATED, Change.REOPENED)]
     changes = Counter(t.change for t in written)
-    by_policy = Counter((t.after.policy, t.after.severity) for t in opened)
+    news = [t.after for t in written if _is_news(t)]
+    by_policy = Counter((finding.policy, finding.severity) for finding in news)
     return {
-        "findings_created": len(opened),
+        "findings_created": changes[Change.CREATED] + changes[Change.REOPENED],
         "findings_closed": changes[Change.CLOSED],
         "findings_updated": changes[Change.UPDATED],
-        "critical_created": sum(band(t.after.severity) == "critical" for t in opened),
+        "critical_created": sum(band(finding.severity) == "critical" for finding in news),
         "opened": tuple(Opened(policy=p, severity=s, count=count) for (p, s), count in sorted(by_policy.items())),
     }
+
+
+def _is_news(written: Transition) -> bool:
+    """Whether the finding came to count as open: new, reopened, or back because its mute ended."""
+    if not written.after.open or written.after.muted:
+        return False
+    return written.change is not Change.UPDATED or bool(written.before and written.before.muted)
 
 
 def _require_inventory(account: Account, service: Service, resources: int) -> None:

@@ -250,9 +250,9 @@ def holds(condition: ConditionBase, item: Mapping[str, Any]) -> bool:
         case "attribute_exists":
             return True
         case "=":
-            return bool(value == operands[0])
+            return _equal(value, operands[0])
         case "<>":
-            return bool(value != operands[0])
+            return not _equal(value, operands[0])
         case "IN":
             return value in operands[0]
         case "contains":
@@ -273,3 +273,8 @@ def holds(condition: ConditionBase, item: Mapping[str, Any]) -> bool:
         case "begins_with":
             return bool(value.startswith(operands[0]))
     raise NotImplementedError(operator)
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """To DynamoDB, unlike to Python, false is not 0."""
+    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)

@@ -96,6 +96,25 @@ def test_policies_are_not_launched_unasked_where_the_setting_says_so(qrie: Qrie)
     assert (policy["status"], policy["severity"]) == ("suspended", 95)
 
 
+def test_mutes_come_and_go(qrie: Qrie) -> None:
+    qrie("tables", "create")
+    why = ["--reason", "public on purpose", "--author", "Ann"]
+    tags = ["--tag", "stage=sandbox", "--tag", "stage=test", "--tag", "team=web"]
+    added = qrie("mutes", "add", *why, *tags, "--policy", "S3BucketPublic", "--until", "2030-01-31")
+    assert "0 findings are muted" in added.stdout, added.stderr
+    [mute] = json.loads(qrie("mutes", "list", "--json").stdout)
+    assert mute["tags"] == {"stage": ["sandbox", "test"], "team": ["web"]}
+    assert (mute["reason"], mute["expires_ms"]) == ("public on purpose", 1_896_048_000_000)
+    listed = qrie("mutes", "list").stdout
+    assert "stage=sandbox or test" in listed
+    assert qrie("mutes", "remove", mute["id"]).returncode == 0
+    assert json.loads(qrie("mutes", "list", "--all", "--json").stdout) == []
+    refused(qrie("mutes", "remove", mute["id"]), "no mute", mute["id"])
+    refused(qrie("mutes", "add", *why), "what it is about")
+    refused(qrie("mutes", "add", *why, "--tag", "stage"), "key=value")
+    refused(qrie("mutes", "add", *why, "--policy", "S3BucketPublic", "--until", "2020-01-01"), "future")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

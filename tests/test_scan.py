@@ -698,12 +698,12 @@ def test_the_totals_are_those_of_what_is_stored(world: World, bucket: str) -> No
     world.judge()
     parts = world.store.summary.parts([world.account_id])[world.account_id]
     assert parts["Resources", "s3"] == {"AWS::S3::Bucket": 1, "AWS::S3::AccountPublicAccessBlock": 1}
-    assert parts["Findings", "s3"]["policies"] == {VERSIONING: {"severity": 60, "open": 1, "resolved": 0}}
+    assert parts["Findings", "s3"]["policies"] == {VERSIONING: {"severity": 60, "open": 1, "muted": 0, "resolved": 0}}
     assert parts["Findings", "s3"]["non_compliant"] == {"AWS::S3::Bucket": 1}
     world.aws("s3").delete_bucket(Bucket=bucket)
     world.inventory()
     world.judge()
     parts = world.store.summary.parts([world.account_id])[world.account_id]
     assert parts["Resources", "s3"] == {"AWS::S3::AccountPublicAccessBlock": 1}
-    assert parts["Findings", "s3"]["policies"] == {VERSIONING: {"severity": 60, "open": 0, "resolved": 1}}
+    assert parts["Findings", "s3"]["policies"] == {VERSIONING: {"severity": 60, "open": 0, "muted": 0, "resolved": 1}}
     assert parts["Findings", "s3"]["non_compliant"] == {}

@@ -2,7 +2,7 @@
 
 import typer
 
-from qrie_dagster.cli import accounts, alerts, demo, policies, scans, status, tables
+from qrie_dagster.cli import accounts, alerts, demo, mutes, policies, scans, status, tables
 
 app = typer.Typer(
     name="qrie",
@@ -13,6 +13,7 @@ app = typer.Typer(
 app.add_typer(tables.app, name="tables")
 app.add_typer(accounts.app, name="accounts")
 app.add_typer(policies.app, name="policies")
+app.add_typer(mutes.app, name="mutes")
 app.add_typer(scans.app, name="scan")
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(demo.app, name="demo")

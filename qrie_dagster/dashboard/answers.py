@@ -2,10 +2,11 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from qrie_dagster.findings import Reason, State
 from qrie_dagster.models import AccountStatus, ScanKind, ScanType, Scope
+from qrie_dagster.mute_changes import MAX_ARN, MAX_AUTHOR, MAX_REASON, MAX_TAGS, MAX_VALUES
 
 Band = Literal["critical", "high", "medium", "low"]
 Time = Annotated[str, Field(description="ISO 8601, UTC", examples=["2025-01-31T04:00:00.000Z"])]
@@ -84,7 +85,10 @@ class ResourcePage(BaseModel):
 
 
 class FindingRow(BaseModel):
-    """A resource that breaks, or broke, a policy."""
+    """A resource that breaks, or broke, a policy.
+
+    A ``muted`` one is still ACTIVE; ``mute_id`` names the rule, ``mute_reason`` is null once that is removed.
+    """
 
     arn: str
     policy: str
@@ -100,6 +104,9 @@ class FindingRow(BaseModel):
     described_at: Time
     resolved_at: Time | None
     resolved_reason: Reason | None
+    muted: bool = False
+    mute_id: str | None = None
+    mute_reason: str | None = None
     console_url: str | None
     dagster_url: str
 
@@ -123,6 +130,7 @@ class PolicyRow(BaseModel):
     status: Literal["active", "suspended", "available"]
     scope: Scope | None
     open_findings: int
+    muted_findings: int = 0
     created_at: Time | None
     updated_at: Time | None
     resource_type: str
@@ -153,6 +161,7 @@ class PolicyDeleted(BaseModel):
 
 
 Word = Annotated[str, Field(min_length=1, max_length=256)]
+TagValue = Annotated[str, Field(max_length=256)]
 
 
 class ScopeGiven(BaseModel):
@@ -198,21 +207,74 @@ class PolicyChange(BaseModel):
     status: Literal["active", "suspended"] | None = None
 
 
+class MuteGiven(BaseModel):
+    """Which findings to mute, why and who says so: those that match everything given, which is at least one thing.
+
+    ``tags`` map a key to the values accepted, on the resource or its account. In ``arn``, ``*`` and ``?`` are
+    wildcards. Without ``expires_at`` the mute holds until it is removed.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: Annotated[str, Field(min_length=1, max_length=MAX_REASON)]
+    author: Annotated[str, Field(min_length=1, max_length=MAX_AUTHOR)]
+    expires_at: Annotated[
+        AwareDatetime | None, Field(description="In the future, ISO 8601 with a time zone, within ten years.")
+    ] = None
+    policy: Word | None = None
+    account_id: AccountId | None = None
+    tags: dict[Word, Annotated[list[TagValue], Field(min_length=1, max_length=MAX_VALUES)]] = Field(
+        default_factory=dict, max_length=MAX_TAGS
+    )
+    arn: Annotated[str | None, Field(min_length=1, max_length=MAX_ARN)] = None
+
+
+class MuteRow(BaseModel):
+    """A rule by which findings are muted. ``findings`` are those it mutes, as last counted."""
+
+    id: str
+    reason: str
+    author: str
+    created_at: Time
+    expires_at: Time | None
+    ended: bool
+    policy: str | None
+    account_id: str | None
+    tags: dict[str, list[str]]
+    arn: str | None
+    findings: int
+
+
+class MuteAdded(MuteRow):
+    """A new rule, and what it did."""
+
+    message: str
+
+
+class MuteRemoved(BaseModel):
+    """What removing a rule did."""
+
+    message: str
+    findings_unmuted: int
+
+
 class PolicyFindings(BaseModel):
-    """The findings of one policy."""
+    """The findings of one policy: open, muted and resolved ones are the total."""
 
     policy: str
     severity: int
     total_findings: int
     open_findings: int
+    muted_findings: int
     resolved_findings: int
 
 
 class FindingSummary(BaseModel):
-    """Findings in numbers; those by severity are open ones."""
+    """Findings in numbers: open, muted and resolved ones are the total; those by severity are open ones."""
 
     total_findings: int
     open_findings: int
+    muted_findings: int
     resolved_findings: int
     critical_findings: int
     high_findings: int
@@ -432,6 +494,7 @@ class Dashboard(BaseModel):
     total_open_findings: int
     critical_open_findings: int
     high_open_findings: int
+    muted_findings: int
     resolved_this_month: int
     active_policies: int
     resources: int

@@ -20,7 +20,7 @@ from qrie_dagster.dashboard.auth import Guesses, Keys
 from qrie_dagster.dashboard.context import Context
 from qrie_dagster.dashboard.middleware import REQUEST_ID, Envelope, Guard, message
 from qrie_dagster.dashboard.paging import Tokens
-from qrie_dagster.dashboard.routes import estate, findings, page, policies, scans, summary
+from qrie_dagster.dashboard.routes import estate, findings, mutes, page, policies, scans, summary
 from qrie_dagster.drift import DriftRules
 from qrie_dagster.errors import ConflictError, DagsterError, NotFoundError, QrieError, StoreError
 from qrie_dagster.launch import Dagster
@@ -73,7 +73,7 @@ def create_app(settings: Settings, token: str | None = None) -> FastAPI:
     app = FastAPI(title="qrie", description=about or "", docs_url=None, redoc_url=None)
     # Documents how to authenticate; the guard below does it.
     bearer = [Security(HTTPBearer(auto_error=False))]
-    for module in (estate, findings, policies, summary, scans):
+    for module in (estate, findings, mutes, policies, summary, scans):
         app.include_router(module.routes(context), responses=ERRORS, dependencies=bearer)
     app.include_router(page.session_routes(context), responses=ERRORS, dependencies=bearer)
     app.include_router(page.routes(context))

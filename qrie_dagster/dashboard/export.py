@@ -29,6 +29,8 @@ COLUMNS = (
     "last_evaluated",
     "resolved_at",
     "resolved_reason",
+    "muted",
+    "mute_reason",
     "evidence",
 )
 # What a spreadsheet takes for a formula.
@@ -59,7 +61,7 @@ def write_csv(rows: Iterable[FindingRow]) -> Iterator[str]:
 
 
 def _cell(value: Any) -> str:
-    text = "" if value is None else dumps(value) if isinstance(value, dict) else str(value)
+    text = "" if value is None else dumps(value) if isinstance(value, dict | bool) else str(value)
     return f"'{text}" if text.startswith(FORMULA) else text
 
 

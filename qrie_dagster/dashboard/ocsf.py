@@ -14,6 +14,7 @@ CLASS = 2003
 # Create for an open finding, Close for a resolved one.
 ACTIVITY = {State.ACTIVE: (1, "Create"), State.RESOLVED: (3, "Close")}
 STATUS = {State.ACTIVE: (1, "New"), State.RESOLVED: (4, "Resolved")}
+SUPPRESSED = (3, "Suppressed")
 SEVERITY = {"critical": (5, "Critical"), "high": (4, "High"), "medium": (3, "Medium"), "low": (2, "Low")}
 
 
@@ -21,7 +22,7 @@ def compliance_finding(row: FindingRow) -> dict[str, Any]:
     """One event."""
     policy = all_policies().get(row.policy)
     activity_id, activity = ACTIVITY[row.state]
-    status_id, status = STATUS[row.state]
+    status_id, status = SUPPRESSED if row.muted else STATUS[row.state]
     severity_id, severity = SEVERITY[row.severity_band]
     partition, region = _where(row.arn)
     return {
@@ -38,7 +39,7 @@ def compliance_finding(row: FindingRow) -> dict[str, Any]:
         "severity": severity,
         "status_id": status_id,
         "status": status,
-        "status_detail": row.resolved_reason or "",
+        "status_detail": row.resolved_reason or row.mute_reason or "",
         "message": policy.description if policy else row.policy,
         "metadata": {
             "version": OCSF_VERSION,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, TypeAlias
 
 from fastapi import Query
@@ -17,6 +18,7 @@ from qrie_dagster.inventory.services import all_services
 from qrie_dagster.models import ScanKind
 from qrie_dagster.policies.policy import SEVERITY_BANDS, band, find_policy
 from qrie_dagster.store.dynamo import Attr, ConditionBase
+from qrie_dagster.store.mutes import load_mutes
 from qrie_dagster.store.resources import KeptResource
 from qrie_dagster.times import as_ms, iso
 
@@ -58,6 +60,7 @@ class FindingQuery:
     severity: str | None = None
     changed_since: int | None = None
     arn: str | None = None
+    muted: bool | None = None
 
     @property
     def question(self) -> list[str]:
@@ -81,6 +84,8 @@ class FindingQuery:
         if self.changed_since is not None:
             # Evaluated is what a scan wrote: a finding that stays as it is, is not written.
             conditions.append(Attr("LastEvaluated").gte(self.changed_since))
+        if self.muted is not None:
+            conditions.append(Attr("Muted").exists() if self.muted else Attr("Muted").not_exists())
         return _all_of(conditions)
 
     def matches(self, finding: Finding) -> bool:
@@ -94,6 +99,7 @@ class FindingQuery:
             and self.state in (None, finding.state)
             and low <= finding.severity <= high
             and finding.last_evaluated >= (self.changed_since or 0)
+            and self.muted in (None, finding.muted is not None)
         )
 
 
@@ -148,11 +154,11 @@ class Findings:
             page = Page([f for f in self._context.store.findings.of_resource(query.arn) if query.matches(f)], None)
         else:
             page = fill(self._groups(query), self._fetch(query), size, position)
-        return list(map(self._row, page.rows)), self._context.tokens.seal(page.position, query.question)
+        return list(map(self._rows(), page.rows)), self._context.tokens.seal(page.position, query.question)
 
     def all(self, query: FindingQuery) -> Iterator[FindingRow]:
         """Every finding, read page after page as it is taken."""
-        return map(self._row, walk(self._groups(query), self._fetch(query)))
+        return map(self._rows(), walk(self._groups(query), self._fetch(query)))
 
     def _groups(self, query: FindingQuery) -> list[Group]:
         known = _known_service(query.service)
@@ -169,7 +175,15 @@ class Findings:
 
         return fetch
 
-    def _row(self, finding: Finding) -> FindingRow:
+    def _rows(self) -> Callable[[Finding], FindingRow]:
+        @cache
+        def reasons() -> dict[str, str]:
+            return {rule.id: rule.reason for rule in load_mutes(self._context.store.summary).rules}
+
+        # The rules are read once, and only where something is muted.
+        return lambda finding: self._row(finding, reasons().get(finding.muted) if finding.muted else None)
+
+    def _row(self, finding: Finding, mute_reason: str | None) -> FindingRow:
         account_id, _, service = finding.account_service.partition("_")
         return FindingRow(
             arn=finding.arn,
@@ -186,6 +200,9 @@ class Findings:
             described_at=iso(finding.describe_time),
             resolved_at=iso(finding.resolved_at),
             resolved_reason=finding.resolved_reason,
+            muted=finding.muted is not None,
+            mute_id=finding.muted,
+            mute_reason=mute_reason,
             console_url=console_url(finding.arn),
             dagster_url=asset_url(self._context.settings.dagster_url, "policy_findings", account_id),
         )

@@ -46,6 +46,7 @@ def sarif_result(row: FindingRow) -> dict[str, Any]:
     """One finding. A resource is no file: its ARN stands for the path."""
     identity = hashlib.sha256(f"{row.policy}\n{row.account_id}\n{row.arn}".encode()).hexdigest()
     is_open = row.state is State.ACTIVE
+    justification = {"justification": row.mute_reason} if row.mute_reason else {}
     return {
         "ruleId": row.policy,
         # Only what fails has a level.
@@ -58,6 +59,8 @@ def sarif_result(row: FindingRow) -> dict[str, Any]:
                 "logicalLocations": [{"fullyQualifiedName": row.arn, "kind": "resource"}],
             }
         ],
+        # An empty list says that it is known not to be suppressed.
+        "suppressions": [{"kind": "external", "status": "accepted", **justification}] if row.muted else [],
         "partialFingerprints": {"finding/v1": identity},
         "properties": {
             "account": row.account_id,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from qrie_dagster.errors import StoreError
-from qrie_dagster.findings import Change, Finding, Reason, State, Transition, transition
+from qrie_dagster.findings import Change, Finding, FindingKey, Reason, State, Transition, transition
 from qrie_dagster.models import account_service
 from qrie_dagster.store.dynamo import Attr, ConditionBase, ConditionFailedError, Dynamo, DynamoItem, Key, concurrently
 from qrie_dagster.store.encoding import decode, encode
@@ -22,10 +22,14 @@ _POSITION = ("State", "ARN", "Policy")
 
 @dataclass
 class AppliedFindings:
-    """What a write of transitions really changed; ``error`` says why it stopped before the end."""
+    """What a write of transitions really changed; ``error`` says why it stopped before the end.
+
+    ``now`` holds what is stored of all that was to change, also where another writer left nothing to do.
+    """
 
     changes: Counter[Change] = field(default_factory=Counter)
     written: list[Transition] = field(default_factory=list)
+    now: dict[FindingKey, Finding] = field(default_factory=dict)
     error: str | None = None
 
 
@@ -87,7 +91,9 @@ class FindingTable:
         """Write transitions. Where another writer was faster, decide again on what is stored now."""
         applied = AppliedFindings()
         try:
-            for written in concurrently(partial(self._write, now=now), transitions):
+            for written, stored in concurrently(partial(self._write, now=now), transitions):
+                if stored:
+                    applied.now[stored.key] = stored
                 if written:
                     applied.changes[written.change] += 1
                     applied.written.append(written)
@@ -95,18 +101,20 @@ class FindingTable:
             applied.error = str(error)
         return applied
 
-    def _write(self, wanted: Transition, now: int) -> Transition | None:
-        current: Transition | None = wanted
+    def _write(self, wanted: Transition, now: int) -> tuple[Transition | None, Finding | None]:
+        """What was written, if anything, and what is stored then."""
+        current = wanted
         for _ in range(MAX_TRIES):
-            if current is None:
-                return None
             try:
                 self._dynamo.put(FINDINGS, _item(current.after), _unchanged(current.before))
             except ConditionFailedError:
-                key = current.after.key
-                current = transition(current.judgement, self.get(*key), now)
+                stored = self.get(*current.after.key)
+                again = transition(current.judgement, stored, now)
+                if again is None:
+                    return None, stored
+                current = again
             else:
-                return current
+                return current, current.after
         raise StoreError(f"The finding {wanted.after.policy} on {wanted.after.arn} kept changing while it was written.")
 
 
@@ -117,8 +125,9 @@ def _unchanged(before: Finding | None) -> ConditionBase:
         Attr("State").eq(before.state)
         & Attr("LastEvaluated").eq(before.last_evaluated)
         & Attr("DescribeTime").eq(before.describe_time)
-        # The one thing people change on their own, maybe within the same millisecond.
+        # What people change on their own, maybe within the same millisecond.
         & Attr("Severity").eq(before.severity)
+        & (Attr("Muted").eq(before.muted) if before.muted else Attr("Muted").not_exists())
     )
 
 
@@ -136,6 +145,8 @@ def _item(finding: Finding) -> DynamoItem:
     }
     if finding.resolved_at is not None and finding.resolved_reason is not None:
         item |= {"ResolvedAt": finding.resolved_at, "ResolvedReason": finding.resolved_reason.value}
+    if finding.muted:
+        item["Muted"] = finding.muted
     return item
 
 
@@ -153,4 +164,5 @@ def _finding(item: DynamoItem) -> Finding:
         item["DescribeTime"],
         item.get("ResolvedAt"),
         Reason(reason) if reason else None,
+        item.get("Muted"),
     )

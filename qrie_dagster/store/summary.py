@@ -2,7 +2,8 @@
 
 Besides the records of the contract there are, by ``Type``:
 ``scan:<id>`` and ``scan:<id>:<account>``, what a scan set out to do and what it did, kept for five weeks;
-``account:<id>``, the totals of one account; ``dashboard``, the totals of all; ``history``, the scans of four weeks.
+``account:<id>``, the totals of one account; ``dashboard``, the totals of all; ``history``, the scans of four weeks;
+``mutes``, the rules by which findings are set aside.
 """
 
 from collections.abc import Callable, Iterable, Mapping

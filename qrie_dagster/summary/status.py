@@ -37,6 +37,7 @@ def dashboard(store: Store, rules: DriftRules, now: int) -> dict[str, Any]:
         "total_open_findings": findings.open,
         "critical_open_findings": findings.bands.get("critical", 0),
         "high_open_findings": findings.bands.get("high", 0),
+        "muted_findings": findings.muted,
         "resolved_this_month": sum(day.closed for date, day in findings.days.items() if date.startswith(month)),
         "active_policies": board.get("active_policies", 0),
         "resources": sum(board.get("resource_types", {}).values()),

@@ -16,15 +16,19 @@ DAYS_KEPT = 8 * 7 + 1
 
 
 class PolicyTotals(BaseModel):
-    """The findings of one policy."""
+    """The findings of one policy. Muted ones are ACTIVE, and not among the open ones here."""
 
     severity: int = 0
     open: int = 0
+    muted: int = 0
     resolved: int = 0
 
 
 class DayTotals(BaseModel):
-    """What happened on one day (UTC): findings first seen, and findings resolved that are resolved still."""
+    """What happened on one day (UTC): findings first seen, and findings resolved that are resolved still.
+
+    What is muted now is left out, so that the trend ends with what is open.
+    """
 
     new: int = 0
     closed: int = 0
@@ -34,19 +38,26 @@ class DayTotals(BaseModel):
 class FindingTotals(BaseModel):
     """The findings of one (account, service), one account or the whole estate.
 
+    A finding is either open, muted or resolved: every other number leaves muted ones out until their mute ends.
     ``bands`` counts open findings by severity band; ``non_compliant`` counts resources with an open finding by
-    resource type; ``days`` is by ISO date, for the last eight weeks.
+    resource type; ``days`` is by ISO date, for the last eight weeks; ``mutes`` counts muted findings by rule.
     """
 
     policies: dict[str, PolicyTotals] = Field(default_factory=dict)
     bands: dict[str, int] = Field(default_factory=dict)
     non_compliant: dict[str, int] = Field(default_factory=dict)
     days: dict[str, DayTotals] = Field(default_factory=dict)
+    mutes: dict[str, int] = Field(default_factory=dict)
 
     @property
     def open(self) -> int:
-        """Open findings."""
+        """Open findings, muted ones left out."""
         return sum(policy.open for policy in self.policies.values())
+
+    @property
+    def muted(self) -> int:
+        """Muted findings."""
+        return sum(policy.muted for policy in self.policies.values())
 
     @property
     def resolved(self) -> int:
@@ -58,11 +69,16 @@ def finding_totals(findings: Iterable[Finding], types: Mapping[str, str], now: i
     """The totals of ``findings``; ``types`` gives the resource type of each ARN that is stored."""
     totals = FindingTotals()
     bands: Counter[str] = Counter()
+    mutes: Counter[str] = Counter()
     violating: set[str] = set()
     since = now - DAYS_KEPT * DAY_MS
     for finding in findings:
         policy = totals.policies.setdefault(finding.policy, PolicyTotals())
         policy.severity = max(policy.severity, finding.severity)
+        if finding.muted:
+            policy.muted += 1
+            mutes[finding.muted] += 1
+            continue
         if finding.open:
             policy.open += 1
             bands[band(finding.severity)] += 1
@@ -76,6 +92,7 @@ def finding_totals(findings: Iterable[Finding], types: Mapping[str, str], now: i
         if finding.resolved_at is not None and finding.resolved_at >= since:
             _day(totals, finding.resolved_at).closed += 1
     totals.bands = dict(bands)
+    totals.mutes = dict(mutes)
     totals.non_compliant = dict(Counter(types[arn] for arn in violating if arn in types))
     return totals
 
@@ -89,6 +106,7 @@ def add_findings(parts: Iterable[FindingTotals], now: int) -> FindingTotals:
     total = FindingTotals()
     bands: Counter[str] = Counter()
     non_compliant: Counter[str] = Counter()
+    mutes: Counter[str] = Counter()
     oldest = (as_datetime(now) - timedelta(days=DAYS_KEPT)).date().isoformat()
     for part in parts:
         for name, policy in part.policies.items():
@@ -98,8 +116,10 @@ def add_findings(parts: Iterable[FindingTotals], now: int) -> FindingTotals:
                 _add(total.days.setdefault(date, DayTotals()), day)
         bands.update(part.bands)
         non_compliant.update(part.non_compliant)
+        mutes.update(part.mutes)
     total.bands = dict(bands)
     total.non_compliant = dict(non_compliant)
+    total.mutes = dict(mutes)
     return total
 
 

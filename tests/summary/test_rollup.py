@@ -153,7 +153,7 @@ def test_the_dashboard_record_is_the_sum_of_all_accounts(store: Store, accounts:
     written = refresh_dashboard(store, store.accounts.all(), NOW)
     assert store.summary.get(DASHBOARD) == {"Type": DASHBOARD, **written}
     assert written["resource_types"] == {"Bucket": 5}
-    assert written["findings"]["policies"] == {"P": {"severity": 95, "open": 6, "resolved": 0}}
+    assert written["findings"]["policies"] == {"P": {"severity": 95, "open": 6, "muted": 0, "resolved": 0}}
     assert written["findings"]["bands"] == {"critical": 6}
     assert (written["accounts"], written["active_policies"], written["policies_launched"]) == (2, 1, [7, 8])
 

@@ -34,8 +34,9 @@ def _query(
     service: ServiceQuery = None,
     changed_since: ChangedSince = None,
     arn: ArnQuery = None,
+    muted: Annotated[bool | None, Query(description="Only muted ones, or only those that are not.")] = None,
 ) -> FindingQuery:
-    return FindingQuery(account, service, policy, state, severity, since_ms(changed_since), arn)
+    return FindingQuery(account, service, policy, state, severity, since_ms(changed_since), arn, muted)
 
 
 Filters = Annotated[FindingQuery, Depends(_query)]

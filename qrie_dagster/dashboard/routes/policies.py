@@ -124,6 +124,7 @@ def _row(policy: Policy, launch: LaunchedPolicy | None, estate: Estate) -> Polic
         status=launch.status if launch else "available",
         scope=launch.scope if launch else None,
         open_findings=totals.open if totals else 0,
+        muted_findings=totals.muted if totals else 0,
         created_at=iso(launch.created_ms) if launch else None,
         updated_at=iso(launch.updated_ms) if launch else None,
         resource_type=policy.resource_type,

@@ -32,8 +32,9 @@ def routes(context: Context) -> APIRouter:
         """Findings in numbers, of one account or of all."""
         findings, _ = _totals(context, account)
         return FindingSummary(
-            total_findings=findings.open + findings.resolved,
+            total_findings=findings.open + findings.muted + findings.resolved,
             open_findings=findings.open,
+            muted_findings=findings.muted,
             resolved_findings=findings.resolved,
             critical_findings=findings.bands.get("critical", 0),
             high_findings=findings.bands.get("high", 0),
@@ -43,8 +44,9 @@ def routes(context: Context) -> APIRouter:
                 PolicyFindings(
                     policy=name,
                     severity=policy.severity,
-                    total_findings=policy.open + policy.resolved,
+                    total_findings=policy.open + policy.muted + policy.resolved,
                     open_findings=policy.open,
+                    muted_findings=policy.muted,
                     resolved_findings=policy.resolved,
                 )
                 for name, policy in sorted(findings.policies.items())
