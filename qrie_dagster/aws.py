@@ -13,13 +13,14 @@ from botocore.config import Config
 from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshableCredentials
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.loaders import Loader
+from botocore.parsers import ResponseParserError
 
 from qrie_dagster.errors import AwsAccessError, QrieError
 from qrie_dagster.models import Account
 from qrie_dagster.settings import Settings
 
-# What a call to AWS can raise: AWS said no, or there was no answer.
-AWS_ERRORS = (ClientError, BotoCoreError)
+# What a call to AWS can raise: AWS said no, there was no answer, or one that broke off.
+AWS_ERRORS = (ClientError, BotoCoreError, ResponseParserError)
 
 # Parsing the service models is most of the cost of a client: every session shares one loader.
 _LOADER = Loader(include_default_search_paths=True)

@@ -102,6 +102,7 @@ class InventoryScanner:
             collected = collect(session, service, self.concurrency)
             times = {scope.key: scope.describe_time for scope in collected.scopes if scope.complete}
             if not self.store.accounts.claim(account.account_id, service.name, token, times):
+                self._require_right_clock(account, service)
                 continue
             outcome = self._write(collected, service, started, total)
             try:
@@ -114,6 +115,16 @@ class InventoryScanner:
             raise QrieError(reason)
         failure = ScopeFailure(account.account_id, service.name, ALL_REGIONS, reason)
         return outcome.model_copy(update={"failures": (str(failure), *outcome.failures), "failed": True})
+
+    def _require_right_clock(self, account: Account, service: Service) -> None:
+        """Tell a clock that was set back from another scan: looking again would not help."""
+        listed, _ = self.store.accounts.last_listings(account.account_id, service.name)
+        ahead = max(listed.values(), default=0) - now_ms()
+        if ahead > 0:
+            raise QrieError(
+                f"the clock of this machine is at least {ahead / 1000:.0f} s behind that of the last scan, so what"
+                " is newer cannot be told: set it right and run the scan again"
+            )
 
     def _write(self, collected: Collected, service: Service, started: int, total: Applied) -> Outcome:
         account_id = collected.account_id

@@ -1,10 +1,6 @@
 """An emulated AWS in a process of its own, one for the whole run, and a store in it for each test."""
 
 import os
-import socket
-import subprocess
-import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -16,11 +12,10 @@ import hypothesis
 import pytest
 from botocore.exceptions import ClientError
 
+from qrie_dagster.demo import emulator
 from qrie_dagster.settings import PREFIX, Settings, load_settings
 from qrie_dagster.store import Store, open_store
 from qrie_dagster.store.tables import create_tables
-
-START_SECONDS = 60.0
 
 # A busy machine is slow, which is nobody's fault.
 hypothesis.settings.register_profile("qrie", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
@@ -45,41 +40,8 @@ def _no_settings_of_this_machine() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def moto_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a moto server that answers for all of AWS."""
-    port = _free_port()
-    log = tmp_path_factory.mktemp("moto") / "server.log"
-    environment = {**os.environ, "MOTO_EC2_LOAD_DEFAULT_AMIS": "false"}
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-            stdout=output,
-            stderr=output,
-            env=environment,
-        )
-        try:
-            _wait_until_it_listens(process, port, log)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.kill()
-            process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
-
-
-def _wait_until_it_listens(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            time.sleep(0.05)
-        else:
-            return
-    raise RuntimeError(f"moto did not start:\n{log.read_text()}")
+    with emulator.running(log=tmp_path_factory.mktemp("moto") / "server.log", plain=True) as endpoint:
+        yield endpoint
 
 
 @pytest.fixture

@@ -16,15 +16,16 @@ STOP_SECONDS = 5.0
 
 
 @contextmanager
-def running(port: int | None = None, log: Path | None = None) -> Iterator[str]:
+def running(port: int | None = None, log: Path | None = None, *, plain: bool = False) -> Iterator[str]:
     """An emulator, for as long as the context lasts; yields its endpoint URL.
 
     It listens on ``port``, or on a free one. What it has to say goes to ``log``, or nowhere. It ends when the
-    context ends, and also, by itself, when this process dies without a word.
+    context ends, and also, by itself, when this process dies without a word. A ``plain`` one is moto as it is, without
+    the past that the demo's accounts have.
     """
     with (log or Path(os.devnull)).open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "qrie_dagster.demo.server", str(port or 0)],
+            [sys.executable, "-m", "qrie_dagster.demo.server", str(port or 0), *(["plain"] if plain else [])],
             # It ends when its standard input does: that needs nobody alive here to stop it.
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
