@@ -17,7 +17,7 @@ export async function mutesPanel() {
 }
 
 function row(rule) {
-  const until = rule.ended ? `ended ${time(rule.expires_at)}` : rule.expires_at ? time(rule.expires_at) : "removed";
+  const until = rule.ended ? `ended ${time(rule.expires_at)}` : rule.expires_at ? time(rule.expires_at) : "no end";
   return h(
     "tr",
     { class: "row" },
@@ -57,7 +57,7 @@ export async function unmuteFinding(finding, done) {
 
 /** Asks for a reason and mutes one finding; `done` is called when it is. */
 export function muteFinding(finding, done) {
-  ask(`Mute ${finding.policy}`, [h("p", { class: "field wide" }, "Only on ", h("code", {}, finding.arn), ".")], () => ({ policy: finding.policy, arn: finding.arn }), done);
+  ask(`Mute ${finding.policy}`, [h("p", { class: "wide" }, "Only on ", h("code", {}, finding.arn))], () => ({ policy: finding.policy, arn: finding.arn }), done);
 }
 
 function addMute() {
