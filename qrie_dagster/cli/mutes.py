@@ -32,7 +32,7 @@ def list_(
         f"{len(rules)} mutes",
         ["mute", "what", "reason", "author", "since", "until"],
         [
-            [rule.id, _what(rule), rule.reason, rule.author, iso(rule.created_ms), iso(rule.expires_ms) or "removed"]
+            [rule.id, _what(rule), rule.reason, rule.author, iso(rule.created_ms), iso(rule.expires_ms) or "no end"]
             for rule in rules
         ],
     )

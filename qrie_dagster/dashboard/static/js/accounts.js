@@ -3,7 +3,7 @@
 import { h, outside, show, table } from "./dom.js";
 import { ago, count } from "./format.js";
 import { scanNow } from "./scan_now.js";
-import { address, known, loadNames } from "./shared.js";
+import { known, loadNames, addressOfOpen } from "./shared.js";
 
 const ONBOARDING = { ready: "ok", waiting: "warn", failing: "bad", inactive: "quiet" };
 
@@ -40,7 +40,7 @@ function row(account) {
         "div",
         { class: "row-of" },
         active ? h("button", { type: "button", class: "small", "aria-label": `Scan ${account.name || account.account_id}`, onclick: () => scanNow({ account: account.account_id }) }, "Scan") : null,
-        h("a", { class: "wide-only", href: address("findings", { account: account.account_id, state: "ACTIVE" }), "aria-label": `Findings of ${account.name || account.account_id}` }, "Findings"),
+        h("a", { class: "wide-only", href: addressOfOpen({ account: account.account_id }), "aria-label": `Findings of ${account.name || account.account_id}` }, "Findings"),
         h("span", { class: "wide-only" }, outside(account.dagster_url, "Dagster")),
       ),
     ),

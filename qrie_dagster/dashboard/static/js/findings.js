@@ -5,10 +5,12 @@ import { h, outside, show } from "./dom.js";
 import { ago, shortArn, time } from "./format.js";
 import { json } from "./json.js";
 import { listing } from "./listing.js";
+import { muteFinding, unmuteFinding } from "./mutes.js";
 import { accountName, accountOptions, policyOf, policyOptions, serviceOptions, severityBadge } from "./shared.js";
 import { facts, openSheet, section } from "./sheet.js";
 
 const STATES = [["", "Open and resolved"], ["ACTIVE", "Open"], ["RESOLVED", "Resolved"]];
+const MUTED = [["", "Muted or not"], ["false", "Not muted"], ["true", "Muted"]];
 const SEVERITIES = [["", "All severities"], ["critical", "Critical"], ["high", "High"], ["medium", "Medium"], ["low", "Low"]];
 const FORMATS = ["csv", "json", "ocsf", "sarif"];
 
@@ -22,6 +24,7 @@ export function findings(main, _board, filters) {
     filters,
     controls: [
       ["state", "State", STATES],
+      ["muted", "Muted", MUTED],
       ["severity", "Severity", SEVERITIES],
       ["policy", "Policy", policyOptions()],
       ["account", "Account", accountOptions()],
@@ -56,6 +59,7 @@ function exports(filters) {
 }
 
 function stateBadge(finding) {
+  if (finding.muted) return h("span", { class: "badge quiet", "data-tip": finding.mute_reason }, "muted");
   if (finding.state === "ACTIVE") return h("span", { class: "badge bad" }, "open");
   return h("span", { class: "badge ok", "data-tip": finding.resolved_reason }, "resolved");
 }
@@ -65,7 +69,7 @@ export function openFinding(finding) {
   const policy = policyOf(finding.policy);
   const configuration = h("p", { class: "muted" }, "Loading …");
   const others = h("div", {}, h("p", { class: "muted" }, "Loading …"));
-  openSheet(finding.policy, [
+  const dialog = openSheet(finding.policy, [
     h("p", { class: "row-of" }, severityBadge(finding.severity, finding.severity_band), stateBadge(finding), h("span", {}, policy?.category.replaceAll("_", " "))),
     facts([
       ["resource", h("code", {}, finding.arn)],
@@ -74,9 +78,11 @@ export function openFinding(finding) {
       ["last changed", `${time(finding.last_evaluated)} UTC`],
       ["AWS was asked", `${time(finding.described_at)} UTC`],
       ["resolved", finding.resolved_at ? `${time(finding.resolved_at)} UTC: ${finding.resolved_reason}` : null],
+      ["muted", finding.muted ? finding.mute_reason ?? "by a rule that was removed" : null],
       ["controls", policy?.controls.join(", ")],
     ]),
     links(finding),
+    finding.state === "ACTIVE" ? h("p", {}, muteButton(finding, () => dialog.close())) : null,
     section("What is wrong", h("p", {}, policy?.description), json(finding.evidence, "Evidence")),
     policy ? section("How to mend it", h("p", {}, policy.remediation)) : null,
     section("Configuration", configuration),
@@ -84,6 +90,11 @@ export function openFinding(finding) {
   ]);
   loadConfiguration(finding, configuration);
   loadOthers(finding, others);
+}
+
+function muteButton(finding, done) {
+  if (finding.muted) return h("button", { type: "button", onclick: () => unmuteFinding(finding, done) }, "Unmute");
+  return h("button", { type: "button", onclick: () => muteFinding(finding, done) }, "Mute");
 }
 
 async function loadConfiguration(finding, place) {

@@ -2,7 +2,7 @@
 
 import { h, show } from "./dom.js";
 import { hours, shortHours, time } from "./format.js";
-import { accountName, address, known } from "./shared.js";
+import { accountName, address, known, addressOfOpen } from "./shared.js";
 
 const KINDS = [["inventory", "Inventory"], ["policy", "Policies"]];
 const FIRST = 12;
@@ -65,7 +65,7 @@ function cell(kind, id, service, scope, limit) {
     `limit ${hours(limit)}${scope.stale ? ": stale" : ""}`,
     scope.last_error ? `failed since: ${scope.last_error}` : null,
   ].filter(Boolean);
-  const target = kind === "inventory" ? address("resources", { account: id, service }) : address("findings", { account: id, service, state: "ACTIVE" });
+  const target = kind === "inventory" ? address("resources", { account: id, service }) : addressOfOpen({ account: id, service });
   return h(
     "td",
     {},

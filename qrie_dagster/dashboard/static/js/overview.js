@@ -6,7 +6,7 @@ import { h, show, track } from "./dom.js";
 import { band, count, duration, time } from "./format.js";
 import { heatmap } from "./heatmap.js";
 import { openScan } from "./scan_drawer.js";
-import { address } from "./shared.js";
+import { address, addressOfOpen } from "./shared.js";
 
 /** Shows the overview; `board` is `/summary/dashboard`. */
 export async function overview(main, board) {
@@ -18,7 +18,7 @@ export async function overview(main, board) {
     h(
       "div",
       { class: "columns" },
-      panel("What is wrong", "span-5", topPolicies(board), h("a", { href: "#findings?state=ACTIVE" }, "All open findings")),
+      panel("What is wrong", "span-5", topPolicies(board), h("a", { href: addressOfOpen() }, "All open findings")),
       panel("Scan health", "span-7", heatmap(scopes)),
       panel("Findings, 8 weeks", "span-6", findingsChart(board.findings_weekly)),
       panel("Scans, 4 weeks", "span-6", scansChart(board.anti_entropy.history)),
@@ -34,9 +34,9 @@ function panel(title, more, content, link) {
 function tiles(board, scopes) {
   const unhealthy = scopes.scopes.filter((scope) => scope.stale || scope.last_error).length;
   const entries = [
-    ["critical", board.critical_open_findings, "critical, open", address("findings", { state: "ACTIVE", severity: "critical" })],
-    ["high", board.high_open_findings, "high, open", address("findings", { state: "ACTIVE", severity: "high" })],
-    ["", board.total_open_findings, "open findings", address("findings", { state: "ACTIVE" })],
+    ["critical", board.critical_open_findings, "critical, open", addressOfOpen({ severity: "critical" })],
+    ["high", board.high_open_findings, "high, open", addressOfOpen({ severity: "high" })],
+    ["", board.total_open_findings, "open findings", addressOfOpen()],
     ["ok", board.resolved_this_month, "resolved this month", address("findings", { state: "RESOLVED" })],
     [unhealthy ? "warn" : "ok", unhealthy, `of ${scopes.scopes.length} scopes stale or failed`, "#overview"],
     ["", board.resources, "resources", "#resources"],
@@ -56,7 +56,7 @@ function topPolicies(board) {
       h(
         "li",
         {},
-        h("a", { href: address("findings", { policy: policy.policy_id, state: "ACTIVE" }) }, policy.policy_id),
+        h("a", { href: addressOfOpen({ policy: policy.policy_id }) }, policy.policy_id),
         h("span", {}, h("strong", {}, count(policy.open_findings)), h("span", { class: "muted" }, ` ${band(policy.severity)} ${policy.severity}`)),
         track(policy.open_findings / most, band(policy.severity)),
       ),

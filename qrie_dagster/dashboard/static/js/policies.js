@@ -3,8 +3,9 @@
 import { send } from "./api.js";
 import { field, h, show, table } from "./dom.js";
 import { count, time } from "./format.js";
+import { mutesPanel } from "./mutes.js";
 import { followScan, scanNow } from "./scan_now.js";
-import { address, changed, known, loadNames, severityBadge } from "./shared.js";
+import { addressOfOpen, changed, known, loadNames, severityBadge } from "./shared.js";
 import { confirmed, facts, openSheet, section } from "./sheet.js";
 
 const STATUS = { active: "ok", suspended: "warn", available: "quiet" };
@@ -20,7 +21,7 @@ const TAGS = [["include_tags", "Only with these tags"], ["exclude_tags", "Not wi
 export async function policies(main) {
   await loadNames();
   const columns = [["policy"], ["service", "wide-only"], ["severity"], ["status"], ["open", "number"], ["scope", "wide-only"], ["changed, UTC", "wide-only"], [h("span", { class: "hidden-text" }, "actions")]];
-  show(main, h("section", { class: "panel" }, h("header", {}, h("h1", {}, "Policies")), table("Policies", columns, known.policies.map(row), "cards")));
+  show(main, h("section", { class: "panel" }, h("header", {}, h("h1", {}, "Policies")), table("Policies", columns, known.policies.map(row), "cards")), await mutesPanel());
 }
 
 function row(policy) {
@@ -31,7 +32,7 @@ function row(policy) {
     h("td", { class: "wide-only" }, policy.service),
     h("td", {}, severityBadge(policy.severity, policy.severity_band)),
     h("td", {}, h("span", { class: `badge ${STATUS[policy.status]}` }, policy.status)),
-    h("td", { class: "number" }, h("a", { href: address("findings", { policy: policy.policy_id, state: "ACTIVE" }), "aria-label": `${policy.open_findings} open findings of ${policy.policy_id}` }, count(policy.open_findings), h("span", { class: "narrow-only" }, " open"))),
+    h("td", { class: "number" }, h("a", { href: addressOfOpen({ policy: policy.policy_id }), "aria-label": `${policy.open_findings} open findings of ${policy.policy_id}` }, count(policy.open_findings), h("span", { class: "narrow-only" }, " open"))),
     h("td", { class: "wide-only" }, policy.scope ? scopeText(policy.scope) : ""),
     h("td", { class: "wide-only when" }, policy.updated_at ? time(policy.updated_at) : ""),
     h("td", {}, h("div", { class: "row-of" }, actions(policy))),
@@ -84,6 +85,7 @@ function openPolicy(policy) {
       ["launched", policy.created_at ? `${time(policy.created_at)} UTC` : null],
       ["changed", policy.updated_at ? `${time(policy.updated_at)} UTC` : null],
       ["open findings", count(policy.open_findings)],
+      ["muted findings", count(policy.muted_findings)],
     ]),
     section("How to mend what it finds", h("p", {}, policy.remediation)),
   ]);

@@ -66,7 +66,7 @@ async function loadFindings(resource, place) {
   try {
     const page = await get("/findings", { arn: resource.arn });
     const row = (finding) =>
-      h("li", { class: "row-of" }, severityBadge(finding.severity, finding.severity_band), h("button", { type: "button", class: "link", onclick: () => openFinding(finding) }, finding.policy), finding.state === "ACTIVE" ? "open" : "resolved");
+      h("li", { class: "row-of" }, severityBadge(finding.severity, finding.severity_band), h("button", { type: "button", class: "link", onclick: () => openFinding(finding) }, finding.policy), finding.muted ? "muted" : finding.state === "ACTIVE" ? "open" : "resolved");
     show(place, page.findings.length ? h("ul", {}, page.findings.map(row)) : h("p", { class: "muted" }, "None."));
   } catch (problem) {
     show(place, h("p", { class: "error" }, problem.message));

@@ -36,6 +36,9 @@ export function address(view, filters = {}) {
   return `#${view}${given.length ? `?${new URLSearchParams(given)}` : ""}`;
 }
 
+/** The address of what counts as open. */
+export const addressOfOpen = (filters = {}) => address("findings", { ...filters, state: "ACTIVE", muted: "false" });
+
 /** A severity as a badge: its band in words, and the number. */
 export function severityBadge(severity, band) {
   return h("span", { class: `badge ${band}` }, `${band} ${severity}`);
