@@ -14,6 +14,7 @@ import pytest
 
 from qrie_dagster.alerting import look
 from qrie_dagster.cli import main
+from qrie_dagster.cli.output import console
 from qrie_dagster.models import ScanKind
 from qrie_dagster.notify import channels
 from qrie_dagster.settings import load_settings, settings
@@ -37,7 +38,7 @@ NOBODY_THERE = "http://127.0.0.1:9"
 
 @pytest.fixture
 def variables(moto_endpoint: str) -> dict[str, str]:
-    return {"QRIE_ENDPOINT_URL": moto_endpoint, "QRIE_TABLE_PREFIX": f"cli-{uuid4().hex}_", "COLUMNS": "200"}
+    return {"QRIE_ENDPOINT_URL": moto_endpoint, "QRIE_TABLE_PREFIX": f"cli-{uuid4().hex}_"}
 
 
 @pytest.fixture
@@ -48,6 +49,8 @@ def qrie(variables: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixtur
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(tmp_path)
             patch.setattr(sys, "argv", ["qrie", *arguments])
+            # Tables are not cut, whatever the terminal.
+            patch.setattr(console, "width", 250)
             for name, value in {**variables, **more}.items():
                 patch.delenv(name, raising=False) if value == "unset" else patch.setenv(name, value)
             settings.cache_clear()
