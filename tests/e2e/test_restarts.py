@@ -1,7 +1,7 @@
 """The whole of qrie with DynamoDB Local as its store, while its daemon is killed around the ticks of a schedule.
 
-What Dagster promises of ticks, and this shows: one missed while no daemon ran is made up for when one runs again (the
-last five of them at most), and a daemon that dies in the middle of a tick does not launch its runs twice.
+What Dagster promises of ticks, and this shows: one missed while no daemon ran is made up for when one runs again (of
+several the latest), and a daemon that dies in the middle of a tick does not launch its runs twice.
 """
 
 import os
