@@ -3,8 +3,10 @@
 import hashlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 import tarfile
 import time
 from collections.abc import Iterator
@@ -53,12 +55,14 @@ def installed() -> Path:
 
 @contextmanager
 def running(port: int, folder: Path | None, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """DynamoDB Local on ``port``, keeping its data in ``folder`` or, without one, in memory."""
+    """DynamoDB Local on ``port``, keeping its data in ``folder`` or, without one, in memory; yields its guard."""
     home = installed()
     where = ["-inMemory"] if folder is None else ["-dbPath", str(folder)]
     with log.open("ab") as output:
         process = subprocess.Popen(
             [
+                # The guard ends it when this process dies without a word.
+                *(sys.executable, "-m", "qrie_dagster.demo.guard"),
                 *("java", "-Xmx512m", f"-Djava.library.path={home / 'DynamoDBLocal_lib'}"),
                 *(
                     "-jar",
@@ -72,6 +76,7 @@ def running(port: int, folder: Path | None, log: Path) -> Iterator[subprocess.Po
             ],
             # It leaves a file of its own where it starts.
             cwd=CACHE,
+            stdin=subprocess.PIPE,
             stdout=output,
             stderr=output,
         )
@@ -79,8 +84,15 @@ def running(port: int, folder: Path | None, log: Path) -> Iterator[subprocess.Po
         _wait(process, port, log)
         yield process
     finally:
-        process.kill()
-        process.wait()
+        kill(process)
+
+
+def kill(guard: subprocess.Popen[bytes]) -> None:
+    """End DynamoDB Local at once, with no chance to tidy up."""
+    if guard.poll() is None:
+        for child in Path(f"/proc/{guard.pid}/task/{guard.pid}/children").read_text().split():
+            os.kill(int(child), signal.SIGKILL)
+    guard.wait()
 
 
 def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:

@@ -29,7 +29,7 @@ def test_nothing_confirmed_is_lost_when_the_database_is_killed(
         for number in range(300)
     )
     confirmed: set[str] = set()
-    with dynamodb_local.running(port, data, tmp_path / "log") as process:
+    with dynamodb_local.running(port, data, tmp_path / "log") as guard:
         store = open_store(settings, attempts=1)
         create_tables(store.dynamo)
 
@@ -37,7 +37,7 @@ def test_nothing_confirmed_is_lost_when_the_database_is_killed(
             if store.resources.write(resource, 1) is False:
                 confirmed.add(resource.arn)
             if len(confirmed) == 60:
-                process.kill()
+                dynamodb_local.kill(guard)
 
         with ThreadPoolExecutor(4) as pool:
             errors = [f.exception() for f in [pool.submit(write, resource) for resource in resources]]
