@@ -10,7 +10,7 @@ import sys
 import tarfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -89,7 +89,8 @@ def running(port: int, folder: Path | None, log: Path) -> Iterator[subprocess.Po
 
 def kill(guard: subprocess.Popen[bytes]) -> None:
     """End DynamoDB Local at once, with no chance to tidy up."""
-    if guard.poll() is None:
+    # It may be ended by several threads at once.
+    with suppress(FileNotFoundError, ProcessLookupError):
         for child in Path(f"/proc/{guard.pid}/task/{guard.pid}/children").read_text().split():
             os.kill(int(child), signal.SIGKILL)
     guard.wait()
