@@ -6,7 +6,7 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs
@@ -15,7 +15,7 @@ import httpx
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
 
 METHODS = ["GET", "PUT", "POST", "DELETE", "HEAD"]
@@ -39,13 +39,11 @@ class Call:
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens to a call; without ``status`` and ``cut`` it goes through, after ``delay`` seconds."""
+    """What happens to a call; without ``status`` it goes through, after ``delay`` seconds."""
 
     delay: float = 0.0
     status: int | None = None
     code: str = "InternalError"
-    # Answer with half a body, then close the connection.
-    cut: bool = False
 
 
 Rule = Callable[[Call], Fault | None]
@@ -81,12 +79,7 @@ class FaultProxy:
         )
         if call.operation == "AssumeRole":
             self._remember(body, answer.text)
-        headers = _kept(answer.headers)
-        if fault.cut:
-            self.failed[call] += 1
-            headers["content-length"] = str(len(answer.content))
-            return StreamingResponse(_half(answer.content), answer.status_code, headers)
-        return Response(answer.content, answer.status_code, headers)
+        return Response(answer.content, answer.status_code, _kept(answer.headers))
 
     def _call(self, request: Request, body: bytes) -> Call:
         signed = re.search(r"Credential=([^/]+)/\d+/([^/]+)/([^/]+)/", request.headers.get("authorization", ""))
@@ -128,10 +121,6 @@ def sometimes(share: float, fault: Fault, seed: int = 1) -> Rule:
     """``fault`` for a share of all calls, drawn by lot."""
     lots = random.Random(seed)
     return lambda _call: fault if lots.random() < share else None
-
-
-async def _half(body: bytes) -> AsyncIterator[bytes]:
-    yield body[: len(body) // 2]
 
 
 def _kept(headers: httpx.Headers | object) -> dict[str, str]:
