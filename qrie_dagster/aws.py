@@ -70,7 +70,30 @@ def own_session(settings: Settings) -> Any:
 def _botocore_session() -> Any:
     session = botocore.session.Session()
     session.register_component("data_loader", _LOADER)
+    session.register("before-parse.*.*", _note_torn_answer)
+    session.get_component("event_emitter").register_first("needs-retry.*.*", _retry_torn_answer)
     return session
+
+
+def _note_torn_answer(**event: Any) -> None:
+    """Make a failure of an answer that is shorter than it announced itself to be.
+
+    botocore does not compare the two. It would give up on most of what broke off, which cannot be parsed, and take an
+    S3 answer that broke off right after its headers for an empty list: everything in it would count as deleted.
+    """
+    answer = event["response_dict"]
+    announced, body = answer["headers"].get("content-length"), answer["body"]
+    if announced is None or not isinstance(body, bytes) or event["operation_model"].http.get("method") == "HEAD":
+        return
+    if len(body) < int(announced):
+        answer.update(status_code=502, body=b"")
+
+
+def _retry_torn_answer(**event: Any) -> None:
+    """Let botocore's retries, which look at the HTTP status, see what ``_note_torn_answer`` made of it."""
+    if event["response"] is not None:
+        http_response, parsed = event["response"]
+        http_response.status_code = parsed["ResponseMetadata"].get("HTTPStatusCode", http_response.status_code)
 
 
 class AccountSession:

@@ -9,16 +9,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Literal
 from urllib.parse import parse_qs
 
 import httpx
 import uvicorn
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
-METHODS = ["GET", "PUT", "POST", "DELETE", "HEAD"]
 HOP_BY_HOP = {"connection", "transfer-encoding", "content-encoding", "content-length", "keep-alive"}
 
 
@@ -39,11 +38,17 @@ class Call:
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens to a call; without ``status`` it goes through, after ``delay`` seconds."""
+    """What happens to a call; with nothing but a ``delay`` (seconds) it goes through, that much later.
+
+    ``status`` and ``code`` are an answer of AWS's. A connection that is ``reset`` ends without one, AWS having done
+    nothing; an answer that is ``torn`` ends in the middle, one that is ``emptied`` after its headers, AWS having done
+    all of it.
+    """
 
     delay: float = 0.0
     status: int | None = None
     code: str = "InternalError"
+    cut: Literal["reset", "torn", "emptied"] | None = None
 
 
 Rule = Callable[[Call], Fault | None]
@@ -65,15 +70,29 @@ class FaultProxy:
         self.seen.clear()
         self.failed.clear()
 
-    async def _answer(self, request: Request) -> Response:
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
         body = await request.body()
         call = self._call(request, body)
         self.seen[call] += 1
         fault = self.rule(call) or Fault()
+        self.failed[call] += bool(fault.status or fault.cut)
         await asyncio.sleep(fault.delay)
-        if fault.status:
-            self.failed[call] += 1
-            return _error(call, fault)
+        # An ASGI application has no word for it: the connection is that of the server behind ``send``.
+        connection = send.__self__.transport  # type: ignore[attr-defined]
+        if fault.cut == "reset":
+            connection.abort()
+            return
+        answer = _error(call, fault) if fault.status else await self._answer(call, request, body)
+        if fault.cut:
+            await send({"type": "http.response.start", "status": answer.status_code, "headers": answer.raw_headers})
+            left = bytes(answer.body)[: len(answer.body) // 2] if fault.cut == "torn" else b""
+            await send({"type": "http.response.body", "body": left, "more_body": True})
+            connection.close()
+            return
+        await answer(scope, receive, send)
+
+    async def _answer(self, call: Call, request: Request, body: bytes) -> Response:
         answer = await self._upstream.request(
             request.method, str(request.url.replace(netloc=self._target)), content=body, headers=_kept(request.headers)
         )
@@ -101,8 +120,9 @@ class FaultProxy:
         """Listen on a free port, in front of ``target``, until the context ends."""
         self._target = target.removeprefix("http://")
         self._upstream = httpx.AsyncClient(timeout=60)
-        app = Starlette(routes=[Route("/{path:path}", self._answer, methods=METHODS)])
-        server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", lifespan="off"))
+        server = uvicorn.Server(
+            uvicorn.Config(self._serve, port=0, interface="asgi3", log_level="critical", lifespan="off")
+        )
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()
         deadline = time.monotonic() + 30
@@ -117,10 +137,10 @@ class FaultProxy:
             thread.join(10)
 
 
-def sometimes(share: float, fault: Fault, seed: int = 1) -> Rule:
-    """``fault`` for a share of all calls, drawn by lot."""
+def sometimes(share: float, *faults: Fault, seed: int = 1) -> Rule:
+    """One of ``faults`` for a share of all calls, drawn by lot."""
     lots = random.Random(seed)
-    return lambda _call: fault if lots.random() < share else None
+    return lambda _call: lots.choice(faults) if lots.random() < share else None
 
 
 def _kept(headers: httpx.Headers | object) -> dict[str, str]:

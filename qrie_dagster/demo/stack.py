@@ -56,9 +56,13 @@ def use(environment: dict[str, str]) -> None:
 
 
 def prepare_home(home: Path) -> None:
-    """A DAGSTER_HOME with qrie's instance configuration."""
+    """A DAGSTER_HOME with qrie's instance configuration and its storage."""
+    # Takes seconds to import, which only those pay who start Dagster.
+    from qrie_dagster.defs.storage import create_storage
+
     home.mkdir(parents=True, exist_ok=True)
     (home / "dagster.yaml").write_text((ROOT / "dagster.yaml").read_text())
+    create_storage(home)
 
 
 @contextmanager

@@ -1,7 +1,9 @@
 """Questions to a real Dagster, and the estate it works on."""
 
+import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,6 +27,15 @@ def eventually(ask: Callable[[], T], what: str, patience: float = PATIENCE_SECON
             return answer
         time.sleep(0.5)
     raise AssertionError(f"{what} did not happen within {patience:.0f} s")
+
+
+def copy_storage(home: Path, copy: Path) -> None:
+    """Copy what Dagster keeps in ``home`` while it goes on writing there."""
+    for database in home.rglob("*.db"):
+        target = copy / database.relative_to(home)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(database)) as live, closing(sqlite3.connect(target)) as copied:
+            live.backup(copied)
 
 
 @dataclass(frozen=True)
@@ -58,6 +69,14 @@ class Questions:
         query = """query($tags: [ExecutionTag!]) { runsOrError(filter: {tags: $tags}) { ... on Runs { results {
             runId jobName status tags { key value } } } } }"""
         return list(self.ask(query, tags=wanted)["runsOrError"]["results"])
+
+    def process(self, run_id: str) -> int:
+        """The process that executes a run, 0 as long as there is none."""
+        query = """query($id: ID!) { logsForRun(runId: $id) { ... on EventConnection { events {
+            ... on EngineEvent { metadataEntries { label ... on TextMetadataEntry { text } } } } } } }"""
+        events = self.ask(query, id=run_id)["logsForRun"]["events"]
+        entries = [entry for event in events for entry in event.get("metadataEntries", ())]
+        return next((int(entry["text"]) for entry in entries if entry["label"] == "pid"), 0)
 
     def asset(self, *path: str) -> dict[str, Any]:
         query = """query($path: [String!]!) { assetNodeOrError(assetKey: {path: $path}) { ... on AssetNode {
