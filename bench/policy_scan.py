@@ -31,8 +31,7 @@ def scan(store: Store, kind: ScanKind, accounts: list[Account]) -> list[Outcome]
     """Scan one account after the other, as a worker does."""
     plan = Scan(scan_id=f"bench-{kind}-{time.time_ns()}", kind=kind, scan_type=ScanType.BOOTSTRAP, started_ms=0)
     inventory = InventoryScanner(store, AwsAccess(settings()).enter, settings().concurrency_per_account)
-    launched = {policy.policy_id: policy for policy in store.policies.all()}
-    policies = PolicyScanner(store, all_policies(), launched)
+    policies = PolicyScanner(store, all_policies())
     scanner = inventory if kind is ScanKind.INVENTORY else policies
     return [
         scanner.scan(plan, current, service)

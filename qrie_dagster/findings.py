@@ -29,12 +29,30 @@ class Reason(StrEnum):
     ACCOUNT_REMOVED = "ACCOUNT_REMOVED"
 
 
+class Change(StrEnum):
+    """What a transition does to the list of open findings."""
+
+    CREATED = "created"
+    REOPENED = "reopened"
+    UNMUTED = "unmuted"
+    UPDATED = "updated"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True)
+class By:
+    """The scan that changed a finding last, and how; nobody when people did."""
+
+    scan_id: str
+    change: Change
+
+
 @dataclass(frozen=True)
 class Finding:
     """A resource that breaks, or broke, a policy. Times in ms.
 
     ``describe_time`` is that of the observation the finding rests on. ``muted`` is the id of the rule by which it is
-    set aside; only an open finding is.
+    set aside; only an open finding is. ``by`` is for scans that are made again after they died in the middle.
     """
 
     arn: str
@@ -49,6 +67,7 @@ class Finding:
     resolved_at: int | None = None
     resolved_reason: Reason | None = None
     muted: str | None = None
+    by: By | None = field(default=None, compare=False)
 
     @property
     def key(self) -> FindingKey:
@@ -99,15 +118,6 @@ class Muting:
 Judgement: TypeAlias = Violated | Settled | Muting
 
 
-class Change(StrEnum):
-    """What a transition does to the list of open findings."""
-
-    CREATED = "created"
-    REOPENED = "reopened"
-    UPDATED = "updated"
-    CLOSED = "closed"
-
-
 @dataclass(frozen=True)
 class Transition:
     """A finding before and after; ``judgement`` is why."""
@@ -128,7 +138,7 @@ def transition(judgement: Judgement, stored: Finding | None, now: int) -> Transi
         if stored is None or not stored.open or stored.muted == judgement.muted:
             return None
         after = replace(stored, muted=judgement.muted, last_evaluated=now)
-        return Transition(Change.UPDATED, stored, after, judgement)
+        return Transition(_update(stored, after), stored, after, judgement)
     if stored and judgement.describe_time is not None and judgement.describe_time < stored.describe_time:
         return None
     if isinstance(judgement, Settled):
@@ -153,8 +163,12 @@ def transition(judgement: Judgement, stored: Finding | None, now: int) -> Transi
         return Transition(Change.REOPENED, stored, opened, judgement)
     # The name of a deleted bucket may turn up in another account: its finding moves there.
     if _content(stored) != _content(opened):
-        return Transition(Change.UPDATED, stored, opened, judgement)
+        return Transition(_update(stored, opened), stored, opened, judgement)
     return None
+
+
+def _update(before: Finding, after: Finding) -> Change:
+    return Change.UNMUTED if before.muted and not after.muted else Change.UPDATED
 
 
 def _content(finding: Finding) -> tuple[Any, ...]:

@@ -1,5 +1,6 @@
 """The data that crosses rooms: what AWS showed, what a scan did."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -120,21 +121,24 @@ class Collected:
 
     @cached_property
     def failures(self) -> list["ScopeFailure"]:
-        """Every scope and resource that could not be read, as people see them."""
+        """Every scope that could not be listed completely, as people see them."""
         by_reason: dict[tuple[str, str], list[str]] = {}
         for scope in self.scopes:
             if scope.error:
                 by_reason.setdefault((scope.region, scope.error), []).append(scope.resource_type)
-        failures = [
+        return [
             ScopeFailure(self.account_id, self.service, region, f"{', '.join(types)}: {error}")
             for (region, error), types in by_reason.items()
         ]
+
+    @cached_property
+    def unread(self) -> list["ScopeFailure"]:
+        """Every listed resource of which a part could not be read, as people see them."""
         regions = {resource.arn: resource.region for resource in self.resources}
-        failures += [
+        return [
             ScopeFailure(self.account_id, self.service, regions.get(arn, GLOBAL), f"{arn}: {error}")
             for arn, error in self.detail_errors.items()
         ]
-        return failures
 
 
 @dataclass(frozen=True)
@@ -154,6 +158,13 @@ class ScopeFailure:
 FAILURES_KEPT = 200
 
 
+# What an attempt of a scan changed: later attempts change what is left.
+_CHANGES = (
+    *("resources_created", "resources_updated", "resources_deleted", "superseded"),
+    *("findings_created", "findings_closed", "findings_updated", "critical_created"),
+)
+
+
 class Opened(BaseModel):
     """How many findings of one policy, at one severity, are news: new, reopened or back from a mute; none muted."""
 
@@ -167,9 +178,10 @@ class Opened(BaseModel):
 class Outcome(BaseModel):
     """What one scan did in one (account, service): the figures everything else is summed from.
 
-    Times are ms since the epoch. ``failures`` are ``account/service/region: reason``. The inventory counts are
-    what the store changed, not what was evaluated; ``superseded`` are changes dropped because something newer
-    was already stored.
+    Times are ms since the epoch. ``failures`` are ``account/service/region: reason``; ``unread`` are the same of
+    resources that were listed but not shown in every part, as a bucket whose policy denies it is for good. The
+    inventory counts are what the store changed, not what was evaluated; ``superseded`` are changes dropped because
+    something newer was already stored. What was changed until ``counted_ms`` is in the counts.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -179,6 +191,8 @@ class Outcome(BaseModel):
     started_ms: int
     finished_ms: int
     failures: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
+    counted_ms: int = 0
     # Nothing at all could be read: no scope of this (account, service) succeeded.
     failed: bool = False
 
@@ -199,7 +213,7 @@ class Outcome(BaseModel):
     opened: tuple[Opened, ...] = ()
     policies: tuple[str, ...] = ()
 
-    @field_validator("failures")
+    @field_validator("failures", "unread")
     @classmethod
     def _readable(cls, failures: tuple[str, ...]) -> tuple[str, ...]:
         """No more than people read and a record holds: of tens of thousands of buckets each may be refused."""
@@ -208,8 +222,28 @@ class Outcome(BaseModel):
 
     @property
     def succeeded(self) -> bool:
-        """Whether every scope was read: only then is the (account, service) fresh."""
+        """Whether every scope was listed completely: only then is the (account, service) fresh."""
         return not self.failures and not self.failed
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Everything that could not be read, whether or not that leaves the (account, service) stale."""
+        return (*self.failures, *self.unread)
+
+    def following(self, earlier: "Outcome") -> "Outcome":
+        """This outcome of a later attempt of the same scan, with what the earlier attempt had changed added."""
+        opened = Counter({(found.policy, found.severity): found.count for found in earlier.opened})
+        opened.update({(found.policy, found.severity): found.count for found in self.opened})
+        before = earlier if earlier.counted_ms else self
+        return self.model_copy(
+            update={
+                **{name: getattr(earlier, name) + getattr(self, name) for name in _CHANGES},
+                "opened": tuple(Opened(policy=p, severity=s, count=count) for (p, s), count in sorted(opened.items())),
+                "started_ms": earlier.started_ms,
+                "resources_before": before.resources_before,
+                "counted_ms": max(earlier.counted_ms, self.counted_ms),
+            }
+        )
 
     @property
     def duration_ms(self) -> int:

@@ -16,13 +16,16 @@ from qrie_dagster.models import ALL_REGIONS, Collected, Configuration, Resource
 
 @dataclass(frozen=True)
 class Stored:
-    """What reconciling has to know of a stored resource."""
+    """What reconciling has to know of a stored resource; by which scan it was written when (ms), ``new`` if created."""
 
     arn: str
     resource_type: str
     region: str
     content_hash: str
     describe_time: int
+    scan_id: str = ""
+    written_ms: int = 0
+    new: bool = False
 
 
 @dataclass(frozen=True)

@@ -6,25 +6,34 @@ is recorded there, and stops nothing else.
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import uuid4
 
 from qrie_dagster.aws import AccountSession
 from qrie_dagster.errors import QrieError
-from qrie_dagster.findings import Change, Finding, FindingKey, Judgement, Transition, transitions
+from qrie_dagster.findings import Change, Finding, FindingKey, transitions
 from qrie_dagster.inventory.collector import collect
 from qrie_dagster.inventory.resource_type import Service
-from qrie_dagster.models import ALL_REGIONS, GLOBAL, Account, Collected, Opened, Outcome, ScanKind, ScopeFailure
-from qrie_dagster.mutes import Tags
-from qrie_dagster.policies.evaluate import close_what_has_no_subject, evaluate
+from qrie_dagster.models import (
+    ALL_REGIONS,
+    GLOBAL,
+    Account,
+    Collected,
+    Opened,
+    Outcome,
+    Resource,
+    ScanKind,
+    ScopeFailure,
+)
+from qrie_dagster.mutes import Mutes
+from qrie_dagster.policies.evaluate import Evaluation, close_what_has_no_subject, evaluate
 from qrie_dagster.policies.policy import Policy, band
 from qrie_dagster.reconcile import Changes, Stored, fill_in, reconcile
 from qrie_dagster.store import Store
 from qrie_dagster.store.dynamo import ConditionFailedError
-from qrie_dagster.store.findings import AppliedFindings
 from qrie_dagster.store.launched_policies import LaunchedPolicy
 from qrie_dagster.store.mutes import load_mutes
 from qrie_dagster.store.resources import Applied
@@ -38,21 +47,37 @@ log = logging.getLogger(__name__)
 MAX_LOOKS = 4
 
 
-def _recorded(store: Store, scan: Scan, account_id: str, service: str, work: Callable[[int], Outcome]) -> Outcome:
-    """Do ``work`` (given its start, ms) for one (account, service) and record the attempt and its outcome.
+@dataclass
+class _Attempt:
+    """One attempt of a scan at one (account, service): since when (ms), and what it has changed so far.
+
+    That is told whatever fails afterwards.
+    """
+
+    scan: Scan
+    started: int
+    changed: dict[str, Any] = field(default_factory=dict)
+
+    def count(self, **changed: Any) -> None:
+        """Note all that was changed so far."""
+        self.changed = {**changed, "counted_ms": now_ms()}
+
+
+def _recorded(store: Store, scan: Scan, account_id: str, service: str, work: Callable[[_Attempt], Outcome]) -> Outcome:
+    """Do ``work`` for one (account, service) and record the attempt and its outcome.
 
     Raises StoreError when not even that can be written.
     """
-    started = now_ms()
+    attempt = _Attempt(scan, now_ms())
     try:
-        store.accounts.begin(scan.kind, account_id, service, scan.scan_id, started)
-        outcome = work(started)
+        store.accounts.begin(scan.kind, account_id, service, scan.scan_id, attempt.started)
+        outcome = work(attempt)
     except QrieError as error:
-        outcome = _failed(account_id, service, started, str(error))
+        outcome = _failed(account_id, service, attempt, str(error))
     # A bug met in one account must not stop the scan of all others: it is that scope's failure.
     except Exception as bug:
         log.exception("Scan %s broke in %s/%s", scan.scan_id, account_id, service)
-        outcome = _failed(account_id, service, started, f"qrie broke: {type(bug).__name__}: {bug}")
+        outcome = _failed(account_id, service, attempt, f"qrie broke: {type(bug).__name__}: {bug}")
     if outcome.failed:
         # An account that left the registry has nobody to tell.
         with suppress(QrieError):
@@ -61,15 +86,22 @@ def _recorded(store: Store, scan: Scan, account_id: str, service: str, work: Cal
     return outcome
 
 
-def _failed(account_id: str, service: str, started: int, reason: str) -> Outcome:
+def _failed(account_id: str, service: str, attempt: _Attempt, reason: str) -> Outcome:
     return Outcome(
         account_id=account_id,
         service=service,
-        started_ms=started,
+        started_ms=attempt.started,
         finished_ms=now_ms(),
         failures=(str(ScopeFailure(account_id, service, ALL_REGIONS, reason)),),
         failed=True,
+        **attempt.changed,
     )
+
+
+def _counted_until(store: Store, scan: Scan, account_id: str, service: str) -> int:
+    """Until when (ms) the changes of this scan are in its record already."""
+    recorded = store.summary.outcome(scan.scan_id, account_id, service)
+    return recorded.counted_ms if recorded else 0
 
 
 @dataclass(frozen=True)
@@ -90,12 +122,12 @@ class InventoryScanner:
             scan,
             account.account_id,
             service.name,
-            lambda started: self._look_until_alone(account, service, started),
+            lambda attempt: self._look_until_alone(account, service, attempt),
         )
 
-    def _look_until_alone(self, account: Account, service: Service, started: int) -> Outcome:
+    def _look_until_alone(self, account: Account, service: Service, attempt: _Attempt) -> Outcome:
         token = uuid4().hex
-        total = Applied()
+        total: Applied | None = None
         session = self.enter(account)
         outcome: Outcome | None = None
         for _ in range(MAX_LOOKS):
@@ -104,7 +136,9 @@ class InventoryScanner:
             if not self.store.accounts.claim(account.account_id, service.name, token, times):
                 self._require_right_clock(account, service)
                 continue
-            outcome = self._write(collected, service, started, total)
+            stored = self.store.resources.index(account.account_id, service.name)
+            total = total or self._done_before(attempt.scan, account, service, stored.values())
+            outcome = self._write(collected, service, stored, attempt, total)
             try:
                 self.store.accounts.finish(ScanKind.INVENTORY, outcome, token)
             except ConditionFailedError:
@@ -116,6 +150,14 @@ class InventoryScanner:
         failure = ScopeFailure(account.account_id, service.name, ALL_REGIONS, reason)
         return outcome.model_copy(update={"failures": (str(failure), *outcome.failures), "failed": True})
 
+    def _done_before(self, scan: Scan, account: Account, service: Service, stored: Iterable[Stored]) -> Applied:
+        """What an attempt of the same scan wrote that died before it could tell. Deletions leave no trace."""
+        own = [one for one in stored if one.scan_id == scan.scan_id]
+        counted = _counted_until(self.store, scan, account.account_id, service.name) if own else 0
+        left = [one for one in own if one.written_ms > counted]
+        created = sum(one.new for one in left)
+        return Applied(created=created, updated=len(left) - created)
+
     def _require_right_clock(self, account: Account, service: Service) -> None:
         """Tell a clock that was set back from another scan: looking again would not help."""
         listed, _ = self.store.accounts.last_listings(account.account_id, service.name)
@@ -126,16 +168,30 @@ class InventoryScanner:
                 " is newer cannot be told: set it right and run the scan again"
             )
 
-    def _write(self, collected: Collected, service: Service, started: int, total: Applied) -> Outcome:
+    def _write(
+        self,
+        collected: Collected,
+        service: Service,
+        stored: Mapping[str, Stored],
+        attempt: _Attempt,
+        total: Applied,
+    ) -> Outcome:
         account_id = collected.account_id
-        stored = self.store.resources.index(account_id, service.name)
+        before = len(stored) - total.created + total.deleted
         collected = self._filled_in(collected, stored)
         changes = reconcile(service, collected, stored)
-        applied = self.store.resources.apply(account_id, service.name, changes, now_ms())
+        applied = self.store.resources.apply(account_id, service.name, changes, now_ms(), attempt.scan.scan_id)
         total.created += applied.created
         total.updated += applied.updated
         total.deleted += applied.deleted
         total.superseded += applied.superseded + changes.superseded
+        attempt.count(
+            resources_created=total.created,
+            resources_updated=total.updated,
+            resources_deleted=total.deleted,
+            superseded=total.superseded,
+            resources_before=before,
+        )
         failures = [*collected.failures, *_unlisted(collected, changes)]
         if applied.error:
             failures.append(ScopeFailure(account_id, service.name, ALL_REGIONS, applied.error))
@@ -144,17 +200,14 @@ class InventoryScanner:
         return Outcome(
             account_id=account_id,
             service=service.name,
-            started_ms=started,
+            started_ms=attempt.started,
             finished_ms=now_ms(),
             failures=tuple(map(str, failures)),
+            unread=tuple(map(str, collected.unread)),
             failed=applied.error is not None or not any(scope.complete for scope in collected.scopes),
             resources_found=len(collected.resources),
-            resources_before=len(stored),
-            resources_created=total.created,
-            resources_updated=total.updated,
-            resources_deleted=total.deleted,
             resources_unchanged=changes.unchanged,
-            superseded=total.superseded,
+            **attempt.changed,
         )
 
     def _filled_in(self, collected: Collected, stored: Mapping[str, Stored]) -> Collected:
@@ -195,15 +248,32 @@ def _types(stored: Mapping[str, Stored], changes: Changes) -> dict[str, int]:
 
 
 @dataclass(frozen=True)
-class PolicyScanner:
-    """Makes the stored findings equal what the policies say of the stored inventory.
+class _Rules:
+    """What people want of findings."""
 
-    ``policies`` are those there are, ``launched`` those people want; both by id.
+    launched: Mapping[str, LaunchedPolicy]
+    mutes: Mutes
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """What the policies said last, and what is stored then; ``error`` says why it could not be written whole."""
+
+    wanted: Sequence[LaunchedPolicy]
+    evaluation: Evaluation
+    findings: Mapping[FindingKey, Finding]
+    error: str | None
+
+
+@dataclass(frozen=True)
+class PolicyScanner:
+    """Makes the stored findings equal what the launched policies say of the stored inventory.
+
+    ``policies`` are those there are, by id.
     """
 
     store: Store
     policies: Mapping[str, Policy]
-    launched: Mapping[str, LaunchedPolicy]
 
     def scan(self, scan: Scan, account: Account, service: Service) -> Outcome:
         """Evaluate, compare, write. Raises StoreError only when the outcome itself cannot be recorded."""
@@ -212,108 +282,114 @@ class PolicyScanner:
             scan,
             account.account_id,
             service.name,
-            lambda started: self._judge(scan, account, service, started),
+            lambda attempt: self._judge(account, service, attempt),
         )
 
-    def _judge(self, scan: Scan, account: Account, service: Service, started: int) -> Outcome:
+    def _judge(self, account: Account, service: Service, attempt: _Attempt) -> Outcome:
         account_id = account.account_id
         # Findings first: what has a finding and is not among the resources read after it is gone, not new.
         stored = {finding.key: finding for finding in self.store.findings.load(account_id, service.name)}
         resources = list(self.store.resources.load(account_id, service.name))
-        _require_inventory(account, service, len(resources))
-        wanted = [
-            launch
-            for launch in self.launched.values()
-            if launch.active
-            and self._is_about(launch, service)
-            and (launch.policy_id in (scan.policies or (launch.policy_id,)))
-        ]
-        evaluation = evaluate(account, resources, self.policies, wanted, started)
-        types = {resource.arn: resource.resource_type for resource in resources}
-        judgements: dict[FindingKey, Judgement] = {
-            **close_what_has_no_subject(stored.values(), set(types), self.launched),
-            **evaluation.judgements,
-        }
-        tags = {resource.arn: resource.tags for resource in resources}
-        applied = self._apply(account, judgements, stored, tags)
-        failures = [ScopeFailure(account_id, service.name, GLOBAL, error) for error in evaluation.errors]
-        if applied.error:
-            failures.append(ScopeFailure(account_id, service.name, ALL_REGIONS, applied.error))
+        _require_inventory(self.store, account, service, len(resources))
+        judged = self._apply(account, service, attempt, resources, stored)
+        failures = [ScopeFailure(account_id, service.name, GLOBAL, error) for error in judged.evaluation.errors]
+        if judged.error:
+            failures.append(ScopeFailure(account_id, service.name, ALL_REGIONS, judged.error))
         else:
-            totals = finding_totals({**stored, **applied.now}.values(), types, started)
+            types = {resource.arn: resource.resource_type for resource in resources}
+            totals = finding_totals(judged.findings.values(), types, attempt.started)
             self.store.summary.set_part(account_id, "Findings", service.name, totals.model_dump())
         outcome = Outcome(
             account_id=account_id,
             service=service.name,
-            started_ms=started,
+            started_ms=attempt.started,
             finished_ms=now_ms(),
             failures=tuple(map(str, failures)),
-            failed=applied.error is not None,
-            processed_resources=len(evaluation.evaluated),
-            skipped_resources=len(evaluation.skipped),
-            policies=tuple(launch.policy_id for launch in wanted),
-            **_counts(applied.written),
+            failed=judged.error is not None,
+            processed_resources=len(judged.evaluation.evaluated),
+            skipped_resources=len(judged.evaluation.skipped),
+            policies=tuple(launch.policy_id for launch in judged.wanted),
+            **attempt.changed,
         )
-        if not scan.policies:
+        if not attempt.scan.policies:
             self.store.accounts.finish(ScanKind.POLICY, outcome)
         return outcome
 
     def _apply(
         self,
         account: Account,
-        judgements: Mapping[FindingKey, Judgement],
+        service: Service,
+        attempt: _Attempt,
+        resources: Sequence[Resource],
         stored: Mapping[FindingKey, Finding],
-        tags: Tags,
-    ) -> AppliedFindings:
-        """Write what the judgements and the mutes change, and again if people changed the mutes meanwhile."""
-        total = AppliedFindings()
-        mutes = load_mutes(self.store.summary)
+    ) -> _Judged:
+        """Write what policies and mutes change, and again if people changed policies or mutes meanwhile."""
+        scan_id = attempt.scan.scan_id
+        changed = self._done_before(attempt.scan, account, service, stored.values())
+        tags = {resource.arn: resource.tags for resource in resources}
+        rules = self._rules()
         for _ in range(MAX_LOOKS):
+            wanted = [launch for launch in rules.launched.values() if self._asked(launch, attempt.scan, service)]
+            evaluation = evaluate(account, resources, self.policies, wanted, attempt.started)
+            gone = close_what_has_no_subject(stored.values(), set(tags), rules.launched)
             now = now_ms()
-            wanted = mutes.of(account, now).applied(judgements, stored.values(), tags)
-            applied = self.store.findings.apply(transitions(wanted, stored, now), now)
-            total.changes += applied.changes
-            total.written += applied.written
-            total.now |= applied.now
-            total.error = applied.error
-            latest = load_mutes(self.store.summary)
-            if applied.error or latest.version == mutes.version:
-                break
-            mutes = latest
+            judgements = rules.mutes.of(account, now).applied({**gone, **evaluation.judgements}, stored.values(), tags)
+            applied = self.store.findings.apply(transitions(judgements, stored, now), now, scan_id)
+            changed += [(written.change, written.after) for written in applied.written]
+            attempt.count(**_counts(changed))
             stored = {**stored, **applied.now}
-        return total
+            latest = self._rules()
+            if applied.error or latest == rules:
+                break
+            rules = latest
+        return _Judged(wanted, evaluation, stored, applied.error)
 
-    def _is_about(self, launch: LaunchedPolicy, service: Service) -> bool:
+    def _rules(self) -> _Rules:
+        launched = {policy.policy_id: policy for policy in self.store.policies.all()}
+        return _Rules(launched, load_mutes(self.store.summary))
+
+    def _asked(self, launch: LaunchedPolicy, scan: Scan, service: Service) -> bool:
+        """Whether the scan evaluates this policy here."""
         policy = self.policies.get(launch.policy_id)
-        return policy is not None and policy.service == service.name
+        about_it = policy is not None and policy.service == service.name
+        return launch.active and about_it and (not scan.policies or launch.policy_id in scan.policies)
+
+    def _done_before(
+        self, scan: Scan, account: Account, service: Service, stored: Iterable[Finding]
+    ) -> list[tuple[Change, Finding]]:
+        """What an attempt of the same scan changed that died before it could tell."""
+        own = [(found.by.change, found) for found in stored if found.by and found.by.scan_id == scan.scan_id]
+        counted = _counted_until(self.store, scan, account.account_id, service.name) if own else 0
+        return [(change, found) for change, found in own if found.last_evaluated > counted]
 
 
-def _counts(written: Iterable[Transition]) -> dict[str, Any]:
-    changes = Counter(t.change for t in written)
-    news = [t.after for t in written if _is_news(t)]
+# What came to count as open.
+_NEWS = {Change.CREATED, Change.REOPENED, Change.UNMUTED}
+
+
+def _counts(changed: Sequence[tuple[Change, Finding]]) -> dict[str, Any]:
+    changes = Counter(change for change, _ in changed)
+    news = [finding for change, finding in changed if change in _NEWS and not finding.muted]
     by_policy = Counter((finding.policy, finding.severity) for finding in news)
     return {
         "findings_created": changes[Change.CREATED] + changes[Change.REOPENED],
         "findings_closed": changes[Change.CLOSED],
-        "findings_updated": changes[Change.UPDATED],
+        "findings_updated": changes[Change.UPDATED] + changes[Change.UNMUTED],
         "critical_created": sum(band(finding.severity) == "critical" for finding in news),
         "opened": tuple(Opened(policy=p, severity=s, count=count) for (p, s), count in sorted(by_policy.items())),
     }
 
 
-def _is_news(written: Transition) -> bool:
-    """Whether the finding came to count as open: new, reopened, or back because its mute ended."""
-    if not written.after.open or written.after.muted:
-        return False
-    return written.change is not Change.UPDATED or bool(written.before and written.before.muted)
-
-
-def _require_inventory(account: Account, service: Service, resources: int) -> None:
+def _require_inventory(store: Store, account: Account, service: Service, resources: int) -> None:
     """Refuse to judge an inventory that was never taken or is lost: every finding would be closed."""
     inventory = account.scan(ScanKind.INVENTORY, service.name)
     if inventory.last_success is None and not resources:
         raise QrieError("there is no complete inventory of it yet: run an inventory scan first")
-    if inventory.resources and not resources:
+    if resources or not inventory.resources:
+        return
+    # What AWS has reported deleted since is not lost.
+    reported = store.resources.reported_deletions(account.account_id, service.name).values()
+    if sum(at > (inventory.last_success or 0) for at in reported) < inventory.resources:
         raise QrieError(
             f"its stored inventory is empty, but the last one found {inventory.resources} resources:"
             " run an inventory scan, no finding was changed"

@@ -125,8 +125,7 @@ def test_roles_allow_what_is_called_and_no_more(settings_here: Settings, filled:
     launch_all(store)
     registry.register_new(store, account)
     scan(store, ScanKind.INVENTORY, InventoryScanner(store, enter, 8), account)
-    launched = {policy.policy_id: policy for policy in store.policies.all()}
-    scan(store, ScanKind.POLICY, PolicyScanner(store, all_policies(), launched), account)
+    scan(store, ScanKind.POLICY, PolicyScanner(store, all_policies()), account)
     bucket = next(r for r in store.resources.load(account.account_id, "s3") if r.resource_type == "AWS::S3::Bucket")
     later = now_ms() + 1
     assert observe(store, Resource(**{**vars(bucket), "describe_time": later, "configuration": {"Name": "changed"}}))

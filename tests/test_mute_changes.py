@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -49,11 +50,12 @@ def estate(store: Store) -> Store:
 
 
 def scan(store: Store, account_id: str = HERE, only: tuple[str, ...] = ()) -> Outcome:
-    launched = {policy.policy_id: policy for policy in store.policies.all()}
     account = store.accounts.get(account_id)
     assert account is not None
-    wanted = Scan(scan_id="p", kind=ScanKind.POLICY, scan_type=ScanType.BOOTSTRAP, started_ms=1, policies=only)
-    outcome = PolicyScanner(store, all_policies(), launched).scan(wanted, account, find_service("s3"))
+    wanted = Scan(
+        scan_id=f"p-{uuid4().hex}", kind=ScanKind.POLICY, scan_type=ScanType.BOOTSTRAP, started_ms=1, policies=only
+    )
+    outcome = PolicyScanner(store, all_policies()).scan(wanted, account, find_service("s3"))
     assert outcome.succeeded, outcome.failures
     return outcome
 

@@ -106,7 +106,7 @@ def test_becoming_muted_and_unmuted_is_a_change_of_the_same_observation() -> Non
     assert transition(replace(violated, muted="m"), muted.after, NOW + 1) is None
     back = transition(violated, muted.after, NOW + 1)
     assert back is not None
-    assert (back.change, back.after) == (Change.UPDATED, replace(OPEN, last_evaluated=NOW + 1))
+    assert (back.change, back.after) == (Change.UNMUTED, replace(OPEN, last_evaluated=NOW + 1))
 
 
 def test_muting_touches_open_findings_only_and_nothing_but_the_mute() -> None:

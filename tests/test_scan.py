@@ -91,11 +91,11 @@ class World:
         service: str = "s3",
     ) -> Outcome:
         """One policy scan."""
-        scanner = PolicyScanner(
-            self.store,
-            all_policies() if policies is None else policies,
-            {launch.policy_id: launch for launch in launched or [LaunchedPolicy(policy_id=VERSIONING)]},
-        )
+        for old in self.store.policies.all():
+            self.store.policies.delete(old.policy_id)
+        for launch in launched or [LaunchedPolicy(policy_id=VERSIONING)]:
+            self.store.policies.launch(launch)
+        scanner = PolicyScanner(self.store, all_policies() if policies is None else policies)
         return scanner.scan(self.scan(ScanKind.POLICY, only), self.account, find_service(service))
 
     def scan(self, kind: ScanKind, only: tuple[str, ...] = ()) -> Scan:
@@ -338,10 +338,14 @@ def test_a_detail_that_fails_keeps_what_was_last_known(world: World, refuse: Cal
     outcome = world.inventory(sabotage=lambda session: refuse(session.client("s3", HERE), "GetBucketVersioning"))
     assert world.resource(name) == before
     assert seen == {}
-    assert not outcome.failed
-    assert outcome.failures == (
-        f"{world.account_id}/s3/{HERE}: arn:aws:s3:::{name}: GetBucketVersioning: AccessDenied: not today",
-    )
+    refused = f"{world.account_id}/s3/{HERE}: arn:aws:s3:::{name}: GetBucketVersioning: AccessDenied: not today"
+    assert (outcome.failures, outcome.unread) == ((), (refused,))
+    # Every listing was complete: the account is fresh, and what single resources refuse is told all the same.
+    assert outcome.succeeded
+    state = world.account.scan(ScanKind.INVENTORY, "s3")
+    assert (state.last_success, state.last_error) == (outcome.finished_ms, refused)
+    world.inventory()
+    assert world.account.scan(ScanKind.INVENTORY, "s3").last_error is None
 
 
 def test_a_detail_that_fails_does_not_hide_other_changes(world: World, refuse: Callable[..., None]) -> None:

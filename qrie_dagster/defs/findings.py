@@ -35,8 +35,7 @@ def policy_findings(context: AssetExecutionContext, store: StoreResource, aws: A
     tables = store.open()
     services = all_services()
     scan = open_scan(context, tables, ScanKind.POLICY, list(services))
-    launched = {policy.policy_id: policy for policy in tables.policies.all()}
-    scanner = PolicyScanner(tables, all_policies(), launched)
+    scanner = PolicyScanner(tables, all_policies())
     wanted = [service for name, service in services.items() if not scan.services or name in scan.services]
 
     def scan_one(account: Account) -> Sequence[Outcome]:

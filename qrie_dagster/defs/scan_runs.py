@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from datetime import datetime
 from itertools import islice
-from typing import Never
+from typing import Any, Never
 
 from dagster import (
     AssetExecutionContext,
@@ -100,29 +100,27 @@ def scan_accounts(
 
     Yields nothing, on purpose: an asset that returned would have all partitions of its run materialized by Dagster.
 
-    An account without failures is materialized; one with failures is not, and says why in an observation.
+    An account that was read is materialized, with what single resources refused to show; any other is not, and says
+    why in an observation.
     Raises Failure when no account succeeded.
     """
     accounts = list(context.partition_keys)
     succeeded = 0
     for done, (account_id, outcomes) in enumerate(_walk(store, accounts, parallel, scan_one), start=1):
-        failures = [failure for outcome in outcomes for failure in outcome.failures]
-        metadata = _metadata(outcomes)
-        if failures:
+        problems = [problem for outcome in outcomes for problem in outcome.problems]
+        listed = {"failures": MetadataValue.md("\n".join(f"- {text}" for text in problems))} if problems else {}
+        metadata: dict[str, Any] = {**listed, **_metadata(outcomes)}
+        if problems:
             context.log.warning(
-                "%s failed (%d of %d accounts): %s", account_id, done, len(accounts), "; ".join(failures[:5])
+                "%s not read whole (%d of %d accounts): %s", account_id, done, len(accounts), "; ".join(problems[:5])
             )
+        if not all(outcome.succeeded for outcome in outcomes):
             context.log_event(
-                AssetObservation(
-                    context.asset_key,
-                    partition=account_id,
-                    description=failures[0],
-                    metadata={"failures": MetadataValue.md("\n".join(f"- {text}" for text in failures)), **metadata},
-                )
+                AssetObservation(context.asset_key, partition=account_id, description=problems[0], metadata=metadata)
             )
         else:
             succeeded += 1
-            context.log.info("%s done (%d of %d accounts): %s", account_id, done, len(accounts), metadata)
+            context.log.info("%s done (%d of %d accounts): %s", account_id, done, len(accounts), _metadata(outcomes))
             context.log_event(AssetMaterialization(context.asset_key, partition=account_id, metadata=metadata))
     if not succeeded:
         raise Failure(

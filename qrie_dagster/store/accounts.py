@@ -126,13 +126,13 @@ class AccountTable:
         Raises ConditionFailedError when ``token`` is given and another scan has claimed the service since.
         """
         condition = Attr(_claim(outcome.service, "Token")).eq(token) if token else None
-        fields: dict[str, Any]
+        fields: dict[str, Any] = {}
         if outcome.succeeded:
             fields = {"LastSuccess": outcome.finished_ms, "Resources": outcome.resources_found}
-            self._note(kind, outcome.account_id, outcome.service, fields, remove=("LastError",), condition=condition)
-        else:
-            fields = {"LastError": "; ".join(outcome.failures)[:1000] or "failed"}
-            self._note(kind, outcome.account_id, outcome.service, fields, condition=condition)
+        if outcome.problems or not outcome.succeeded:
+            fields["LastError"] = "; ".join(outcome.problems)[:1000] or "failed"
+        remove = () if "LastError" in fields else ("LastError",)
+        self._note(kind, outcome.account_id, outcome.service, fields, remove=remove, condition=condition)
 
     def claim(self, account_id: str, service: str, token: str, listed: Mapping[str, int]) -> bool:
         """Claim a service for the scan ``token``, whose listings began at ``listed`` (scope key to ms).

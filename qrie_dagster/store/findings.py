@@ -2,11 +2,11 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from qrie_dagster.errors import StoreError
-from qrie_dagster.findings import Change, Finding, FindingKey, Reason, State, Transition, transition
+from qrie_dagster.findings import By, Change, Finding, FindingKey, Reason, State, Transition, transition
 from qrie_dagster.models import account_service
 from qrie_dagster.store.dynamo import Attr, ConditionBase, ConditionFailedError, Dynamo, DynamoItem, Key, concurrently
 from qrie_dagster.store.encoding import decode, encode
@@ -87,11 +87,14 @@ class FindingTable:
         item = self._dynamo.get(FINDINGS, {"ARN": arn, "Policy": policy})
         return _finding(item) if item else None
 
-    def apply(self, transitions: Iterable[Transition], now: int) -> AppliedFindings:
-        """Write transitions. Where another writer was faster, decide again on what is stored now."""
+    def apply(self, transitions: Iterable[Transition], now: int, scan_id: str | None = None) -> AppliedFindings:
+        """Write transitions. Where another writer was faster, decide again on what is stored now.
+
+        ``scan_id`` is the scan they come from, if they come from one.
+        """
         applied = AppliedFindings()
         try:
-            for written, stored in concurrently(partial(self._write, now=now), transitions):
+            for written, stored in concurrently(partial(self._write, now=now, scan_id=scan_id), transitions):
                 if stored:
                     applied.now[stored.key] = stored
                 if written:
@@ -101,20 +104,24 @@ class FindingTable:
             applied.error = str(error)
         return applied
 
-    def _write(self, wanted: Transition, now: int) -> tuple[Transition | None, Finding | None]:
+    def _write(self, wanted: Transition, now: int, scan_id: str | None) -> tuple[Transition | None, Finding | None]:
         """What was written, if anything, and what is stored then."""
         current = wanted
         for _ in range(MAX_TRIES):
+            after = replace(current.after, by=By(scan_id, current.change) if scan_id else None)
             try:
-                self._dynamo.put(FINDINGS, _item(current.after), _unchanged(current.before))
+                self._dynamo.put(FINDINGS, _item(after), _unchanged(current.before))
             except ConditionFailedError:
                 stored = self.get(*current.after.key)
+                # This very write, whose first answer was lost.
+                if stored and stored.by and (stored, stored.by) == (after, after.by):
+                    return current, after
                 again = transition(current.judgement, stored, now)
                 if again is None:
                     return None, stored
                 current = again
             else:
-                return current, current.after
+                return current, after
         raise StoreError(f"The finding {wanted.after.policy} on {wanted.after.arn} kept changing while it was written.")
 
 
@@ -147,6 +154,8 @@ def _item(finding: Finding) -> DynamoItem:
         item |= {"ResolvedAt": finding.resolved_at, "ResolvedReason": finding.resolved_reason.value}
     if finding.muted:
         item["Muted"] = finding.muted
+    if finding.by:
+        item |= {"ScanId": finding.by.scan_id, "Change": finding.by.change.value}
     return item
 
 
@@ -165,4 +174,5 @@ def _finding(item: DynamoItem) -> Finding:
         item.get("ResolvedAt"),
         Reason(reason) if reason else None,
         item.get("Muted"),
+        By(item["ScanId"], Change(item["Change"])) if "ScanId" in item else None,
     )

@@ -29,7 +29,7 @@ from qrie_dagster.times import DAY_MS
 TOMBSTONE_DAYS = 35
 
 _INDEX = {
-    "ProjectionExpression": "ARN, ResourceType, #region, ConfigHash, DescribeTime",
+    "ProjectionExpression": "ARN, ResourceType, #region, ConfigHash, DescribeTime, ScanId, FirstSeenAt, LastSeenAt",
     "ExpressionAttributeNames": {"#region": "Region"},
     "ConsistentRead": True,
 }
@@ -70,7 +70,14 @@ class ResourceTable:
         items = self._dynamo.query(RESOURCES, _partition(account_id, service), **_INDEX)
         return {
             item["ARN"]: Stored(
-                item["ARN"], item["ResourceType"], item["Region"], item["ConfigHash"], item["DescribeTime"]
+                item["ARN"],
+                item["ResourceType"],
+                item["Region"],
+                item["ConfigHash"],
+                item["DescribeTime"],
+                item.get("ScanId", ""),
+                item["LastSeenAt"],
+                item["FirstSeenAt"] == item["LastSeenAt"],
             )
             for item in items
         }
@@ -111,8 +118,8 @@ class ResourceTable:
         item = self._dynamo.get(RESOURCES, _key(account_id, service, arn))
         return _resource(item) if item else None
 
-    def apply(self, account_id: str, service: str, changes: Changes, now: int) -> Applied:
-        """Write the changes, each only over something older. Counts are of what the table really changed.
+    def apply(self, account_id: str, service: str, changes: Changes, now: int, scan_id: str = "") -> Applied:
+        """Write the changes of a scan, each only over something older. Counts are of what the table really changed.
 
         What has been reported deleted since it was listed is removed again, and not counted.
         """
@@ -120,7 +127,7 @@ class ResourceTable:
         try:
             written: list[tuple[Resource, bool]] = []
             for resource, existed in concurrently(
-                lambda one: (one, self.write(one, now)), [*changes.created, *changes.updated]
+                lambda one: (one, self.write(one, now, scan_id)), [*changes.created, *changes.updated]
             ):
                 if existed is None:
                     applied.superseded += 1
@@ -143,9 +150,9 @@ class ResourceTable:
             applied.error = str(error)
         return applied
 
-    def write(self, resource: Resource, now: int) -> bool | None:
+    def write(self, resource: Resource, now: int, scan_id: str = "") -> bool | None:
         """Write a resource unless something newer is stored: whether it existed before, None if not written."""
-        write = observed(resource, now)
+        write = observed(resource, now, scan_id)
         try:
             before = self._dynamo.update(
                 RESOURCES, write.key, write.set_, set_once=write.set_once, condition=write.condition
@@ -158,15 +165,19 @@ class ResourceTable:
         """Remove what was reported deleted after it was listed; yields of each whether it had existed before."""
         if not written:
             return
-        graves = Key("AccountService").eq(_graveyard(account_id, service))
-        deleted = {
-            item["ARN"]: item["DescribeTime"] for item in self._dynamo.query(RESOURCES, graves, ConsistentRead=True)
-        }
+        deleted = self.reported_deletions(account_id, service)
         for resource, existed in written:
             at = deleted.get(resource.arn, 0)
             deletion = Deletion(resource.arn, resource.resource_type, at)
             if at > resource.describe_time and self.delete(account_id, service, deletion):
                 yield existed
+
+    def reported_deletions(self, account_id: str, service: str) -> dict[str, int]:
+        """When (ms) AWS reported resources deleted that are not back, by ARN, for as long as that is kept."""
+        graves = Key("AccountService").eq(_graveyard(account_id, service))
+        return {
+            item["ARN"]: item["DescribeTime"] for item in self._dynamo.query(RESOURCES, graves, ConsistentRead=True)
+        }
 
     def delete(self, account_id: str, service: str, deletion: Deletion) -> bool:
         """Delete a resource unless something newer is stored."""
@@ -186,8 +197,8 @@ class ResourceTable:
         self._dynamo.delete(RESOURCES, _key(account_id, service, arn))
 
 
-def observed(resource: Resource, now: int) -> Write:
-    """The write of a resource over something older.
+def observed(resource: Resource, now: int, scan_id: str = "") -> Write:
+    """The write of a resource over something older, by a scan or, without ``scan_id``, on its own.
 
     What was completed from an older observation is written over that observation only: what came in between may be
     newer in those parts.
@@ -200,6 +211,7 @@ def observed(resource: Resource, now: int) -> Write:
         "ConfigHash": content_hash(resource),
         "DescribeTime": resource.describe_time,
         "LastSeenAt": now,
+        "ScanId": scan_id,
         "Unread": [*resource.unread],
         "TooLarge": left_out,
     }

@@ -102,15 +102,35 @@ class SummaryTable:
         return Scan(**decode(item["Plan"])) if item else None
 
     def record_outcome(self, scan: Scan, outcome: Outcome) -> None:
-        """Note what a scan did in one (account, service)."""
-        self._dynamo.update(
-            SUMMARY,
-            {"Type": _scan_type(scan.scan_id, outcome.account_id)},
-            {
-                _outcome_name(outcome.service): encode(outcome.model_dump(mode="json")),
-                "ExpiresAt": _expiry(scan.started_ms),
-            },
-        )
+        """Note what a scan did in one (account, service), on top of what an attempt before this one did there.
+
+        A run whose process died is started once more under the same scan, and finds done what the first one did.
+        """
+        key = {"Type": _scan_type(scan.scan_id, outcome.account_id)}
+        name = _outcome_name(outcome.service)
+        earlier: bytes | None = None
+        total = outcome
+        for _ in range(MAX_TRIES):
+            encoded = encode(total.model_dump(mode="json"))
+            same = Attr(name).not_exists() if earlier is None else Attr(name).eq(earlier)
+            try:
+                self._dynamo.update(
+                    SUMMARY, key, {name: encoded, "ExpiresAt": _expiry(scan.started_ms)}, condition=same
+                )
+            except ConditionFailedError:
+                earlier = (self._dynamo.get(SUMMARY, key) or {}).get(name)
+                # What this very call wrote when its first answer was lost.
+                if earlier == encoded:
+                    return
+                total = outcome.following(Outcome(**decode(earlier))) if earlier else outcome
+                continue
+            return
+        raise StoreError(f"The outcome of {key['Type']} in {outcome.service} kept changing while it was written.")
+
+    def outcome(self, scan_id: str, account_id: str, service: str) -> Outcome | None:
+        """What a scan did so far in one (account, service), None if nothing is recorded."""
+        recorded = (self.get(_scan_type(scan_id, account_id)) or {}).get(_outcome_name(service))
+        return Outcome(**decode(recorded)) if recorded else None
 
     def outcomes(self, scan_id: str, accounts: Iterable[str]) -> list[Outcome]:
         """What a scan did so far in the given accounts."""

@@ -99,7 +99,7 @@ def scan_record(
     active = {account.account_id for account in accounts if account.active}
     # An account that left in the meantime is nobody's failure.
     planned = {(account, service) for account in scan.accounts if account in active for service in scan.services}
-    failures = sorted({failure for outcome in outcomes for failure in outcome.failures})
+    failures = sorted({problem for outcome in outcomes for problem in outcome.problems})
     failures += [
         str(ScopeFailure(account, service, "all regions", "not attempted: its run ended before"))
         for account, service in sorted(planned - attempted)

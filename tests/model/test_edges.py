@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import world as aws
-from test_loop import AN_ANIMAL, NEVER, Loop
+from test_loop import AN_ANIMAL, NEVER, Loop, check_counts
 from world import ACCOUNTS, PLACES
 
 from qrie_dagster.inventory.services import all_services
@@ -103,8 +103,41 @@ def test_a_clock_set_back_is_told_and_changes_nothing(loop: Loop) -> None:
     assert run(loop).resources_deleted == 1
 
 
+@pytest.mark.parametrize("calls", range(1, 40))
+@pytest.mark.parametrize("kind", ScanKind)
+def test_a_scan_made_again_after_its_death_tells_what_both_attempts_did(loop: Loop, kind: ScanKind, calls: int) -> None:
+    """Dagster starts a run whose process died once more, under the same scan."""
+    alert, closed, *others = [place for place in PLACES if place.account_id == HERE]
+    loop.change(alert, 8)
+    run(loop)
+    run(loop, ScanKind.POLICY)
+    loop.change(alert, 0)
+    for place in (closed, *others):
+        loop.change(place, 7 if place.resource_type != aws.KEEPER else 2)
+    if kind is ScanKind.POLICY:
+        run(loop)
+    first = loop.started(kind, HERE, again="retried")
+    loop.step(first, calls)
+    first.kill()
+    second = loop.started(kind, HERE, again="retried")
+    # Its own outcome may tell of more than its own changes.
+    second.faulted = True
+    loop.step(second, NEVER)
+    assert second.result.succeeded
+    changes = [*first.changes, *second.changes]
+    total = loop.store.summary.outcome("retried", HERE, "zoo")
+    assert total
+    check_counts(total, changes, loop.dynamo)
+    assert total.resources_before == (len(others) + 1 if kind is ScanKind.INVENTORY else 0)
+    if kind is ScanKind.POLICY:
+        assert (total.findings_created, total.findings_closed) == (1, 6)
+        assert [(news.policy, news.count) for news in total.opened] == [("AnimalRed", 1)]
+    else:
+        assert (total.resources_created, total.resources_updated) == (1, 6)
+
+
 def test_an_account_that_moves_to_another_customer_keeps_its_inventory(loop: Loop) -> None:
-    loop.launched = {"AnimalRed": LaunchedPolicy(policy_id="AnimalRed", scope=Scope(exclude_ou_paths=["/orchard"]))}
+    loop.launch(LaunchedPolicy(policy_id="AnimalRed", scope=Scope(exclude_ou_paths=["/orchard"])))
     before = stored(loop)
     account = loop.store.accounts.get(HERE)
     assert account

@@ -100,12 +100,14 @@ class Loop(RuleBasedStateMachine):
         self.steps = 0
         self.scans = 0
         self.suspended_once: set[str] = set()
-        self.launched = {id: LaunchedPolicy(policy_id=id) for id in POLICIES}
+        self.launched: dict[str, LaunchedPolicy] = {}
         self.collected: dict[Task, Collected] = {}
         self.patch = pytest.MonkeyPatch()
         self._replace_the_world()
         for account_id in ACCOUNTS:
             self.store.accounts.add(Account(account_id=account_id))
+        for policy in POLICIES:
+            self.launch(LaunchedPolicy(policy_id=policy))
         self.dynamo.before, self.dynamo.after = self._before, self._after
         self.dynamo.repeated, self.dynamo.written = self._repeated, self._written
         self.world.pause = pause
@@ -136,7 +138,8 @@ class Loop(RuleBasedStateMachine):
                 if fault.nth <= 0:
                     self.store_faults.remove(fault)
                     task = current()
-                    if task:
+                    # What was written and not answered for is counted by nobody, or as superseded.
+                    if task and (fault.kind == "answer lost" or (fault.kind, table) == ("repeated", RESOURCES)):
                         task.faulted = True
                     return fault.kind
         return None
@@ -273,10 +276,15 @@ class Loop(RuleBasedStateMachine):
     def relaunch(self, policy: str, active: bool) -> None:
         if not active:
             self.suspended_once.add(policy)
-        self.launched = {
-            **self.launched,
-            policy: LaunchedPolicy(policy_id=policy, status="active" if active else "suspended"),
-        }
+        self.launch(LaunchedPolicy(policy_id=policy, status="active" if active else "suspended"))
+
+    def launch(self, policy: LaunchedPolicy) -> None:
+        """What people want from now on; that the store takes it is not in question here."""
+        faults, self.store_faults = self.store_faults, []
+        self.store.policies.delete(policy.policy_id)
+        self.store.policies.launch(policy)
+        self.store_faults = faults
+        self.launched[policy.policy_id] = policy
 
     # Scans.
 
@@ -331,24 +339,24 @@ class Loop(RuleBasedStateMachine):
                     self.break_aws(operation="get_licence", code="AccessDenied")
             self.nothing_known_is_forgotten()
 
-    def started(self, kind: ScanKind, account_id: str) -> Task:
+    def started(self, kind: ScanKind, account_id: str, again: str | None = None) -> Task:
+        """A scan, or another attempt of the scan with the id ``again``."""
         self.scans += 1
         plan = Scan(
-            scan_id=f"scan-{self.scans}",
+            scan_id=again or f"scan-{self.scans}",
             kind=kind,
             scan_type=ScanType.BOOTSTRAP,
             started_ms=self.world.clock,
             accounts=(account_id,),
             services=(SERVICE.name,),
         )
-        launched = self.launched
 
         def work() -> Outcome:
             account = self.store.accounts.get(account_id)
             assert account
             if kind is ScanKind.INVENTORY:
                 return InventoryScanner(self.store, self.world.enter, 1).scan(plan, account, SERVICE)
-            return PolicyScanner(self.store, POLICIES, launched).scan(plan, account, SERVICE)
+            return PolicyScanner(self.store, POLICIES).scan(plan, account, SERVICE)
 
         task = Task(f"{kind} of {account_id}", work)
         task.begun = self.steps

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from qrie_dagster.errors import StoreError
-from qrie_dagster.models import Outcome, ScanKind, ScanType
+from qrie_dagster.models import Opened, Outcome, ScanKind, ScanType
 from qrie_dagster.store import Store
 from qrie_dagster.store.summary import Scan
 from qrie_dagster.store.tables import SUMMARY
@@ -96,10 +96,55 @@ def test_outcomes_of_services_and_scans_do_not_mix(store: Store) -> None:
     assert sorted(found, key=lambda one: one.service) == sorted(mine, key=lambda one: one.service)
 
 
-def test_a_retried_service_replaces_its_outcome(store: Store) -> None:
+def test_a_retried_service_adds_to_what_it_did_before(store: Store) -> None:
+    first = {
+        "counted_ms": STARTED + 4,
+        "findings_created": 2,
+        "critical_created": 2,
+        "opened": (Opened(policy="P", severity=90, count=2),),
+        "resources_before": 7,
+        "resources_found": 9,
+        "failures": ("cut off",),
+    }
+    again = {
+        "started_ms": STARTED + 10,
+        "finished_ms": STARTED + 20,
+        "counted_ms": STARTED + 19,
+        "findings_created": 1,
+        "findings_closed": 3,
+        "opened": (Opened(policy="P", severity=90, count=1), Opened(policy="A", severity=50, count=1)),
+        "resources_before": 8,
+        "resources_found": 3,
+    }
+    store.summary.record_outcome(SCAN, outcome("000000000001", **first))
+    store.summary.record_outcome(SCAN, outcome("000000000001").model_copy(update=again))
+    [total] = store.summary.outcomes("policy-1", ["000000000001"])
+    # What was changed adds up; how things are is what the last attempt says; before is before the first.
+    assert (total.findings_created, total.findings_closed, total.critical_created) == (3, 3, 2)
+    assert [(news.policy, news.count) for news in total.opened] == [("A", 1), ("P", 3)]
+    assert (total.resources_before, total.resources_found, total.failures) == (7, 3, ())
+    assert (total.started_ms, total.finished_ms, total.counted_ms) == (STARTED, STARTED + 20, STARTED + 19)
+
+
+def test_an_attempt_that_changed_nothing_says_nothing_of_before(store: Store) -> None:
     store.summary.record_outcome(SCAN, outcome("000000000001", failed=True))
-    store.summary.record_outcome(SCAN, outcome("000000000001", resources_found=3))
-    assert store.summary.outcomes("policy-1", ["000000000001"]) == [outcome("000000000001", resources_found=3)]
+    store.summary.record_outcome(SCAN, outcome("000000000001", resources_before=8, counted_ms=STARTED))
+    assert store.summary.outcome("policy-1", "000000000001", "s3") == outcome(
+        "000000000001", resources_before=8, counted_ms=STARTED
+    )
+    assert store.summary.outcome("policy-1", "000000000001", "ec2") is None
+
+
+def test_an_outcome_whose_answer_was_lost_is_recorded_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    update = store.dynamo.client.update_item
+
+    def twice(**parameters: Any) -> Any:
+        update(**parameters)
+        return update(**parameters)
+
+    monkeypatch.setattr(store.dynamo.client, "update_item", twice)
+    store.summary.record_outcome(SCAN, outcome("000000000001", findings_created=1))
+    assert store.summary.outcome("policy-1", "000000000001", "s3") == outcome("000000000001", findings_created=1)
 
 
 def test_the_outcomes_of_more_accounts_than_a_batch_takes(store: Store) -> None:
