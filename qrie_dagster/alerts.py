@@ -145,7 +145,7 @@ def situation(
 ) -> Situation:
     """How things are, from the last full scans (ms), rows of (kind, account, service, last success …) and the history.
 
-    An account that was never scanned grows stale from its registration on: a new one is not an alert.
+    An account that was never scanned grows stale from when it became active: a new one is not an alert.
     """
     active = {account.account_id: account for account in accounts if account.active}
     verdict = judge_drift(rules, last, len(active), now)
@@ -158,7 +158,7 @@ def situation(
     for kind, account_id, _service, success, *_ in ages:
         if account_id in active:
             key = f"{kind}/{account_id}"
-            at = active[account_id].registered_ms if success is None else success
+            at = active[account_id].active_since if success is None else success
             oldest[key] = min(oldest.get(key, at), at)
     stale = {
         key: at + int(rules.hours(_kind(key)) * HOUR_MS)

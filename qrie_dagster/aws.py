@@ -133,19 +133,19 @@ class AccountSession:
             return self._clients[key]
 
     def regions(self) -> tuple[Sequence[str], Sequence[str]]:
-        """The regions to scan, and those wished for that this account has not enabled.
+        """The regions to scan, and those named for this very account that it has not enabled.
 
+        Of the regions named for all accounts, those that this one has not enabled are simply not there.
         Raises one of AWS_ERRORS when AWS does not tell: that is never the same as having no regions.
         """
         with self._regions_lock:
             if self._regions is None:
                 answer = self.client("ec2", self._settings.region).describe_regions()
                 self._regions = sorted(region["RegionName"] for region in answer["Regions"])
-        wanted = self._account.regions or self._settings.regions
-        if not wanted:
-            return self._regions, ()
         enabled = set(self._regions)
-        return [r for r in wanted if r in enabled], [r for r in wanted if r not in enabled]
+        own = self._account.regions
+        wanted = own or self._settings.regions or self._regions
+        return [r for r in wanted if r in enabled], [r for r in own if r not in enabled]
 
 
 def without_account_host(request: Any, **_: Any) -> None:

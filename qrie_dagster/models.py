@@ -325,6 +325,8 @@ class Account(BaseModel):
     # By kind of scan, a cron expression (UTC) for scans of this account besides those of the whole estate.
     schedule_overrides: dict[str, str] = Field(default_factory=dict)
     registered_ms: int = 0
+    # When it was last activated again, 0 if it never was inactive.
+    activated_ms: int = 0
     # Set once the data of an account that is no longer active has been cleaned up.
     retired_ms: int | None = None
     # By kind of scan, then service.
@@ -334,6 +336,11 @@ class Account(BaseModel):
     def active(self) -> bool:
         """Whether scans cover this account."""
         return self.status == "active"
+
+    @property
+    def active_since(self) -> int:
+        """Since when (ms) scans have covered this account, if it is active."""
+        return max(self.registered_ms, self.activated_ms)
 
     def scan(self, kind: ScanKind, service: str) -> ServiceScan:
         """The state of one kind of scan for one service, empty if it never ran."""

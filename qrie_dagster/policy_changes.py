@@ -109,6 +109,6 @@ def _resolve_findings(store: Store, policy_id: str) -> int:
             raise StoreError(f"Not all findings of {policy_id} could be resolved; the next scan will: {applied.error}")
         resolved += len(applied.written)
         if applied.written:
-            rebuild_service(store, account.account_id, policy.service)
+            rebuild_service(store, account.account_id, policy.service, applied.now)
     refresh_dashboard(store, accounts, now_ms())
     return resolved

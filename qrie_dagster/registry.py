@@ -128,7 +128,7 @@ def register(store: Store, accounts: Iterable[Account]) -> dict[str, int]:
         said = account.model_fields_set & {"name", "ou_path", "tags", "customer", "regions", "status"}
         new = old.model_copy(update={name: getattr(account, name) for name in said})
         if new.status != old.status:
-            new = new.model_copy(update={"retired_ms": None})
+            new = new.model_copy(update={"retired_ms": None, "activated_ms": now_ms() if new.active else 0})
         if new == old:
             counts["unchanged"] += 1
         else:
@@ -149,7 +149,7 @@ def set_status(store: Store, account_id: str, status: AccountStatus) -> list[str
 
     Raises QrieError if it is not registered.
     """
-    store.accounts.set_status(account_id, status)
+    store.accounts.set_status(account_id, status, now_ms())
     lines = list(retire_inactive(store))
     refresh_dashboard(store, store.accounts.all(), now_ms())
     return lines
@@ -168,6 +168,23 @@ def set_schedule(store: Store, account_id: str, overrides: Mapping[str, str]) ->
     store.accounts.set_schedule(account_id, checked)
     refresh_dashboard(store, store.accounts.all(), now_ms())
     return checked
+
+
+def forget_region(store: Store, account_id: str, region: str) -> int:
+    """Drop what is stored of a region that is not scanned any more; how many resources.
+
+    The next policy scan resolves its findings.
+    """
+    dropped = 0
+    for service in all_services():
+        of_service = store.resources.forget(account_id, service, region)
+        if of_service:
+            store.accounts.recount(account_id, service, len(store.resources.index(account_id, service)))
+            rebuild_service(store, account_id, service)
+        dropped += of_service
+    if dropped:
+        refresh_dashboard(store, store.accounts.all(), now_ms())
+    return dropped
 
 
 def retire_inactive(store: Store) -> Iterator[str]:
@@ -196,6 +213,6 @@ def retire(store: Store, account: Account) -> tuple[int, int]:
             raise QrieError(f"Account {account.account_id} could not be cleaned up: {applied.error}")
         resolved += len(applied.written)
         dropped += store.resources.forget(account.account_id, service)
-        rebuild_service(store, account.account_id, service)
+        rebuild_service(store, account.account_id, service, applied.now)
     store.accounts.set_retired(account, now_ms())
     return resolved, dropped

@@ -6,6 +6,7 @@ import pytest
 from qrie_dagster.errors import QrieError
 from qrie_dagster.findings import Reason, Settled, State, Violated, transitions
 from qrie_dagster.models import Account, Outcome, Resource, ScanKind
+from qrie_dagster.policy_changes import launch, suspend
 from qrie_dagster.registry import (
     accounts_from_csv,
     accounts_from_organization,
@@ -271,3 +272,54 @@ def test_what_a_scan_wrote_after_the_clean_up_is_cleaned_up_too(store: Store, ac
     assert len(list(retire_inactive(store))) == 1
     assert store.resources.index(account_id, "s3") == store.resources.index(account_id, "ec2") == {}
     assert findings(store, account_id) == GONE
+
+
+@pytest.fixture
+def lagging(store: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """A store whose index shows findings as they were at first, as it may for a moment after each write."""
+    load, seen = store.findings.load, {}
+
+    def first_answer(account_id: str, service: str, state: State | None = None) -> Any:
+        if (account_id, service) not in seen:
+            seen[account_id, service] = list(load(account_id, service))
+        return iter([f for f in seen[account_id, service] if state in (None, f.state)])
+
+    monkeypatch.setattr(store.findings, "load", first_answer)
+    return store
+
+
+def open_finding(store: Store, account_id: str) -> None:
+    store.accounts.add(Account(account_id=account_id))
+    violated = Violated("arn:aws:s3:::a", "S3BucketPublic", f"{account_id}_s3", 90, {}, 100)
+    assert not store.findings.apply(transitions({("arn:aws:s3:::a", "S3BucketPublic"): violated}, {}, 1), 1).error
+
+
+def test_totals_of_a_removed_account_do_not_wait_for_the_index(lagging: Store, account_id: str) -> None:
+    open_finding(lagging, account_id)
+    set_status(lagging, account_id, "removed")
+    totals = (lagging.summary.get(DASHBOARD) or {})["findings"]["policies"]["S3BucketPublic"]
+    assert (totals["open"], totals["resolved"]) == (0, 1)
+
+
+def test_totals_of_a_suspended_policy_do_not_wait_for_the_index(lagging: Store, account_id: str) -> None:
+    open_finding(lagging, account_id)
+    launch(lagging, "S3BucketPublic")
+    assert suspend(lagging, "S3BucketPublic") == 1
+    totals = (lagging.summary.get(DASHBOARD) or {})["findings"]["policies"]["S3BucketPublic"]
+    assert (totals["open"], totals["resolved"]) == (0, 1)
+
+
+def test_an_account_is_active_from_when_it_came_back(store: Store, account_id: str) -> None:
+    store.accounts.add(Account(account_id=account_id, registered_ms=5))
+    assert store.accounts.active()[0].active_since == 5
+    # Active already.
+    set_status(store, account_id, "active")
+    assert store.accounts.active()[0].active_since == 5
+    set_status(store, account_id, "suspended")
+    before = now_ms()
+    set_status(store, account_id, "active")
+    [account] = store.accounts.active()
+    assert (account.registered_ms, account.active_since >= before) == (5, True)
+    register(store, [Account(account_id=account_id, status="suspended")])
+    register(store, [Account(account_id=account_id, status="active")])
+    assert store.accounts.active()[0].active_since > account.active_since

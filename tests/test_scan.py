@@ -9,19 +9,24 @@ from uuid import uuid4
 import pytest
 from botocore.exceptions import ConnectTimeoutError
 
+from qrie_dagster import policy_changes
 from qrie_dagster.aws import AccountSession, AwsAccess
 from qrie_dagster.errors import AwsAccessError, StoreError
 from qrie_dagster.findings import Finding, Reason, State
 from qrie_dagster.inventory.resource_type import Listing, ResourceType, Service
 from qrie_dagster.inventory.services import find_service
 from qrie_dagster.models import Account, Outcome, Resource, ScanKind, ScanType, Scope
+from qrie_dagster.observations import observe_deleted
 from qrie_dagster.policies.policy import Policy, all_policies
+from qrie_dagster.reconcile import Stored
+from qrie_dagster.registry import forget_region
 from qrie_dagster.scan import InventoryScanner, PolicyScanner
 from qrie_dagster.settings import Settings
 from qrie_dagster.store import Store, open_store
 from qrie_dagster.store.launched_policies import LaunchedPolicy
 from qrie_dagster.store.summary import Scan
 from qrie_dagster.store.tables import FINDINGS, RESOURCES
+from qrie_dagster.times import now_ms
 
 HERE, THERE = "us-east-1", "eu-west-1"
 VERSIONING = "S3BucketVersioningDisabled"
@@ -303,6 +308,28 @@ def test_a_region_no_longer_scanned_is_told_and_kept(world: World) -> None:
     assert world.arns("ec2") == before
     assert any(THERE in failure and "forget-region" in failure for failure in outcome.failures)
     assert not outcome.succeeded
+
+
+def test_a_region_named_for_all_accounts_that_this_one_has_not_enabled_is_not_there(
+    world: World, make_settings: Callable[..., Settings]
+) -> None:
+    world.volume(HERE)
+    world.volume(THERE)
+    world.inventory("ec2")
+    before = world.arns("ec2")
+    world.store.accounts.describe(world.account.model_copy(update={"regions": []}))
+    world.access = AwsAccess(make_settings(regions=[HERE, THERE, "xx-nowhere-1"]))
+    outcome = world.inventory("ec2")
+    assert outcome.succeeded, outcome.failures
+    # What is stored where nothing is scanned any more, because it was disabled, is told all the same.
+    world.access = AwsAccess(make_settings(regions=[HERE, "xx-nowhere-1"]))
+    outcome = world.inventory("ec2")
+    assert {THERE in failure and "forget-region" in failure for failure in outcome.failures} == {True}
+    assert world.arns("ec2") == before
+    world.access = AwsAccess(make_settings(regions=["xx-nowhere-1"]))
+    outcome = world.inventory("ec2")
+    assert outcome.failed
+    assert "no region that is to be scanned is enabled in this account" in outcome.failures[0]
 
 
 def test_a_region_that_is_not_enabled_is_a_failure(world: World) -> None:
@@ -656,6 +683,45 @@ def test_a_missing_table_of_resources_closes_nothing(world: World, bucket: str) 
     failed_without_a_change(world, bucket, "does not exist: run 'qrie tables create'")
 
 
+def database(world: World) -> list[Stored]:
+    """A public database and a snapshot of it, stored, with a finding open."""
+    world.aws("rds").create_db_instance(
+        DBInstanceIdentifier="orders",
+        DBInstanceClass="db.t3.micro",
+        Engine="postgres",
+        AllocatedStorage=20,
+        MasterUsername="owner",
+        MasterUserPassword="not-a-secret-1",
+        PubliclyAccessible=True,
+    )
+    assert world.inventory("rds").resources_found == 2
+    assert findings(judge_databases(world)) == (1, 0, 0)
+    return list(world.store.resources.index(world.account_id, "rds").values())
+
+
+def judge_databases(world: World) -> Outcome:
+    return world.judge(LaunchedPolicy(policy_id="RDSPublicAccess"), service="rds")
+
+
+def test_a_last_resource_that_aws_reported_deleted_is_not_lost(world: World) -> None:
+    for one in database(world):
+        assert observe_deleted(world.store, world.account_id, "rds", one.resource_type, HERE, one.arn, now_ms())
+    outcome = judge_databases(world)
+    assert outcome.succeeded, outcome.failures
+    assert findings(outcome) == (0, 1, 0)
+
+
+def test_a_last_region_that_was_forgotten_is_not_lost(world: World) -> None:
+    database(world)
+    assert forget_region(world.store, world.account_id, THERE) == 0
+    assert forget_region(world.store, world.account_id, HERE) == 2
+    parts = world.store.summary.parts([world.account_id])[world.account_id]
+    assert parts["Resources", "rds"] == {}
+    outcome = judge_databases(world)
+    assert outcome.succeeded, outcome.failures
+    assert findings(outcome) == (0, 1, 0)
+
+
 def test_an_account_without_buckets_any_more_is_judged(world: World) -> None:
     name = world.bucket("a")
     world.inventory()
@@ -676,6 +742,41 @@ def test_a_policy_that_breaks_is_told_and_the_others_judge_on(world: World, buck
     assert (outcome.failed, outcome.succeeded) == (False, False)
     assert "Broken broke on" in outcome.failures[0]
     assert "Broken broke on" in (world.account.scan(ScanKind.POLICY, "s3").last_error or "")
+
+
+@pytest.mark.parametrize("change", ["suspend", "delete", "narrow"])
+def test_a_policy_that_changes_while_it_is_evaluated_is_judged_again(
+    world: World, bucket: str, other: Store, change: str
+) -> None:
+    changes: dict[str, Callable[[], Any]] = {
+        "suspend": lambda: policy_changes.suspend(other, VERSIONING),
+        "delete": lambda: policy_changes.delete(other, VERSIONING),
+        "narrow": lambda: policy_changes.update(other, VERSIONING, scope=Scope(exclude_accounts=[world.account_id])),
+    }
+
+    def first_finding(params: Mapping[str, Any], **_: Any) -> None:
+        if params["TableName"] == world.store.dynamo.name(FINDINGS) and change in changes:
+            changes.pop(change)()
+
+    world.store.dynamo.client.meta.events.register("provide-client-params.dynamodb.PutItem", first_finding)
+    outcome = world.judge()
+    assert outcome.succeeded
+    assert findings(outcome) == (1, 1, 0)
+    reason = Reason.OUT_OF_SCOPE if change == "narrow" else Reason.POLICY_SUSPENDED
+    assert world.finding(bucket).resolved_reason is reason
+
+
+def test_what_was_opened_is_told_even_if_the_totals_cannot_be_written(
+    world: World, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise StoreError("DynamoDB refused a call")
+
+    monkeypatch.setattr(world.store.summary, "set_part", refuse)
+    outcome = world.judge(LaunchedPolicy(policy_id=VERSIONING, severity=95))
+    assert outcome.failed
+    assert (outcome.findings_created, outcome.critical_created) == (1, 1)
+    assert [(news.policy, news.count) for news in outcome.opened] == [(VERSIONING, 1)]
 
 
 def test_a_scan_of_one_policy_leaves_the_others_and_the_age_alone(world: World, bucket: str) -> None:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from qrie_dagster import registry
 from qrie_dagster.cli.output import say, say_json, say_table
 from qrie_dagster.errors import NotFoundError, QrieError
 from qrie_dagster.inventory.services import all_services
@@ -148,6 +149,5 @@ def forget_region(
     account_id: AccountId, region: Annotated[str, typer.Argument(help="A region that is not scanned any more.")]
 ) -> None:
     """Drop what is stored of a region. The next policy scan resolves its findings."""
-    store = open_store(settings())
-    dropped = sum(store.resources.forget(account_id, service, region) for service in all_services())
+    dropped = registry.forget_region(open_store(settings()), account_id, region)
     say(f"Dropped {dropped} resources of {account_id} in {region}.")

@@ -105,7 +105,7 @@ class _Collection:
                 "the region is not enabled in this account: enable it or do not scan it",
             )
         if not regions and not disabled:
-            self._fail(kinds, ALL_REGIONS, started, "AWS named no region")
+            self._fail(kinds, ALL_REGIONS, started, "no region that is to be scanned is enabled in this account")
         return regions
 
     def _fail(self, kinds: Iterable[ResourceType], region: str, started: int, error: str) -> None:

@@ -68,13 +68,16 @@ class AccountTable:
             condition=Attr("AccountId").exists(),
         )
 
-    def set_status(self, account_id: str, status: AccountStatus) -> None:
-        """Activate, suspend or remove an account. Raises QrieError if it is not registered."""
+    def set_status(self, account_id: str, status: AccountStatus, at: int = 0) -> None:
+        """Activate, suspend or remove an account at ``at`` (ms). Raises QrieError if it is not registered."""
+        account = self.get(account_id)
+        # Activating what is active already changes nothing for the scans under way.
+        again = status == "active" and account is not None and not account.active
         try:
             self._dynamo.update(
                 ACCOUNTS,
                 {"AccountId": account_id},
-                {"Status": status},
+                {"Status": status, **({"ActivatedAt": at} if again else {})},
                 remove=["RetiredAt"],
                 condition=Attr("AccountId").exists(),
             )
@@ -96,6 +99,15 @@ class AccountTable:
             raise QrieError(
                 f"Account {account_id} is not registered: 'qrie accounts list' shows those that are."
             ) from None
+
+    def recount(self, account_id: str, service: str, resources: int) -> None:
+        """Note how many resources are stored of a service now that people dropped some."""
+        self._dynamo.update(
+            ACCOUNTS,
+            {"AccountId": account_id},
+            {f"{ScanKind.INVENTORY.value.capitalize()}:{service}:Resources": resources},
+            condition=Attr("AccountId").exists(),
+        )
 
     def set_retired(self, account: Account, at: int) -> None:
         """Note that nothing of this inactive account is kept as current; forget how its scans went.
@@ -229,6 +241,8 @@ def _item(account: Account) -> DynamoItem:
     }
     if account.retired_ms:
         item["RetiredAt"] = account.retired_ms
+    if account.activated_ms:
+        item["ActivatedAt"] = account.activated_ms
     return item
 
 
@@ -243,6 +257,7 @@ def _account(item: DynamoItem) -> Account:
         customer=item.get("Customer", ""),
         schedule_overrides=item.get("ScheduleOverrides", {}),
         registered_ms=item.get("RegisteredAt", 0),
+        activated_ms=item.get("ActivatedAt", 0),
         retired_ms=item.get("RetiredAt"),
         scans=_scans(item),
     )

@@ -37,7 +37,7 @@ _POLICY_COUNTS = (
 class ScanRecord(BaseModel):
     """What a scan did, whole. Times in ms; ``failures`` holds the first 20.
 
-    ``complete`` means that every active account registered before the scan, and every service, was attempted, and
+    ``complete`` means that every account that was active when the scan began, and every service, was attempted, and
     that every service succeeded somewhere: only such a scan speaks for the whole estate.
     """
 
@@ -90,7 +90,7 @@ def scan_record(
     estate = {
         (account.account_id, service)
         for account in accounts
-        if account.active and account.registered_ms <= scan.started_ms
+        if account.active and account.active_since <= scan.started_ms
         for service in services
     }
     succeeded = {outcome.service for outcome in outcomes if not outcome.failed}

@@ -162,6 +162,13 @@ def test_an_account_registered_after_the_start_is_the_next_scans() -> None:
     assert not record(all_of(A, B), accounts=[account(A), account(B), in_time]).complete
 
 
+def test_an_account_activated_after_the_start_is_the_next_scans() -> None:
+    back = account(C, registered_ms=5, activated_ms=STARTED + 1)
+    assert record(all_of(A, B), accounts=[account(A), account(B), back]).complete
+    in_time = account(C, registered_ms=5, activated_ms=STARTED)
+    assert not record(all_of(A, B), accounts=[account(A), account(B), in_time]).complete
+
+
 @pytest.mark.parametrize("status", ["suspended", "removed"])
 def test_an_account_that_is_not_active_need_not_be_scanned(status: str) -> None:
     assert record(all_of(A, B), accounts=[account(A), account(B), account(C, status=status)]).complete
