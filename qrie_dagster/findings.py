@@ -7,7 +7,14 @@ became ACTIVE, became RESOLVED, or whose evidence, severity or mute changed.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
+
+from qrie_dagster.times import DAY_MS
+
+# How long the past of a finding is kept: eight weeks, the current one included, and a day for a change of date.
+HISTORY_DAYS = 8 * 7 + 1
+# A row of one finding that comes and goes all day must stay small.
+EPISODES_KEPT = 500
 
 FindingKey: TypeAlias = tuple[str, str]
 
@@ -39,6 +46,14 @@ class Change(StrEnum):
     CLOSED = "closed"
 
 
+class Episode(NamedTuple):
+    """One time that a finding was open, with the severity it opened at; ``closed`` None while it is. Times in ms."""
+
+    opened: int
+    severity: int
+    closed: int | None = None
+
+
 @dataclass(frozen=True)
 class By:
     """The scan that changed a finding last, and how; nobody when people did."""
@@ -52,7 +67,8 @@ class Finding:
     """A resource that breaks, or broke, a policy. Times in ms.
 
     ``describe_time`` is that of the observation the finding rests on. ``muted`` is the id of the rule by which it is
-    set aside; only an open finding is. ``by`` is for scans that are made again after they died in the middle.
+    set aside; only an open finding is. ``episodes`` are the times it was open that a trend still asks for, the oldest
+    first. ``by`` is for scans that are made again after they died in the middle.
     """
 
     arn: str
@@ -67,6 +83,7 @@ class Finding:
     resolved_at: int | None = None
     resolved_reason: Reason | None = None
     muted: str | None = None
+    episodes: tuple[Episode, ...] = ()
     by: By | None = field(default=None, compare=False)
 
     @property
@@ -78,6 +95,11 @@ class Finding:
     def open(self) -> bool:
         """Whether it is ACTIVE."""
         return self.state is State.ACTIVE
+
+    @property
+    def history(self) -> tuple[Episode, ...]:
+        """Its episodes; of a row that an older qrie wrote without them, the one that it tells of."""
+        return self.episodes or (Episode(self.first_seen, self.severity, self.resolved_at),)
 
 
 @dataclass(frozen=True)
@@ -156,6 +178,7 @@ def transition(judgement: Judgement, stored: Finding | None, now: int) -> Transi
         now,
         judgement.describe_time,
         muted=judgement.muted,
+        episodes=_episodes(stored, judgement.severity, now),
     )
     if stored is None:
         return Transition(Change.CREATED, None, opened, judgement)
@@ -167,6 +190,15 @@ def transition(judgement: Judgement, stored: Finding | None, now: int) -> Transi
     return None
 
 
+def _episodes(stored: Finding | None, severity: int, now: int) -> tuple[Episode, ...]:
+    """Those of a finding that is open at ``now``, whatever it was before."""
+    if stored and stored.open:
+        return stored.episodes
+    since = now - HISTORY_DAYS * DAY_MS
+    earlier = [episode for episode in stored.history if (episode.closed or 0) >= since] if stored else []
+    return (*earlier[1 - EPISODES_KEPT :], Episode(now, severity))
+
+
 def _update(before: Finding, after: Finding) -> Change:
     return Change.UNMUTED if before.muted and not after.muted else Change.UPDATED
 
@@ -176,6 +208,7 @@ def _content(finding: Finding) -> tuple[Any, ...]:
 
 
 def _closed(stored: Finding, settled: Settled, now: int) -> Finding:
+    *earlier, last = stored.history
     return replace(
         stored,
         state=State.RESOLVED,
@@ -184,6 +217,7 @@ def _closed(stored: Finding, settled: Settled, now: int) -> Finding:
         resolved_at=now,
         resolved_reason=settled.reason,
         muted=None,
+        episodes=(*earlier, last._replace(closed=now)),
     )
 
 

@@ -6,7 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qrie_dagster.findings import (
+    EPISODES_KEPT,
+    HISTORY_DAYS,
     Change,
+    Episode,
     Finding,
     Judgement,
     Reason,
@@ -17,6 +20,7 @@ from qrie_dagster.findings import (
     transition,
     transitions,
 )
+from qrie_dagster.times import DAY_MS
 
 ARN, POLICY, GROUP = "arn:aws:s3:::b", "S3BucketPublic", "111111111111_s3"
 KEY = (ARN, POLICY)
@@ -43,7 +47,9 @@ def changed(judgement: Judgement, before: Finding | None) -> Transition:
 def test_a_first_violation_opens_a_finding() -> None:
     opened = changed(violated(), None)
     assert opened.change is Change.CREATED
-    assert opened.after == Finding(ARN, POLICY, GROUP, State.ACTIVE, 90, {"Acl": "public"}, NOW, NOW, OBSERVED)
+    assert opened.after == Finding(
+        ARN, POLICY, GROUP, State.ACTIVE, 90, {"Acl": "public"}, NOW, NOW, OBSERVED, episodes=(Episode(NOW, 90),)
+    )
 
 
 def test_the_same_violation_again_changes_nothing() -> None:
@@ -75,7 +81,9 @@ def test_a_bucket_that_moved_to_another_account_takes_its_finding_with_it() -> N
 def test_reopening_clears_the_resolution_and_keeps_the_first_sight(at: int) -> None:
     reopened = changed(violated(at), RESOLVED)
     assert reopened.change is Change.REOPENED
-    assert reopened.after == replace(OPEN, last_evaluated=NOW, describe_time=at)
+    # The row is of an older qrie: its first time open is told by the row itself.
+    episodes = (Episode(OPEN.first_seen, 90, 300), Episode(NOW, 90))
+    assert reopened.after == replace(OPEN, last_evaluated=NOW, describe_time=at, episodes=episodes)
     assert (reopened.after.resolved_at, reopened.after.resolved_reason) == (None, None)
     assert reopened.after.first_seen == OPEN.first_seen
 
@@ -85,7 +93,12 @@ def test_an_open_finding_is_closed_for_every_reason(reason: Reason) -> None:
     closed = changed(Settled(*KEY, reason), OPEN)
     assert closed.change is Change.CLOSED
     assert closed.after == replace(
-        OPEN, state=State.RESOLVED, last_evaluated=NOW, resolved_at=NOW, resolved_reason=reason
+        OPEN,
+        state=State.RESOLVED,
+        last_evaluated=NOW,
+        resolved_at=NOW,
+        resolved_reason=reason,
+        episodes=(Episode(OPEN.first_seen, 90, NOW),),
     )
 
 
@@ -116,6 +129,23 @@ def test_a_relaunched_policy_reopens_over_the_same_inventory() -> None:
     suspended = changed(Settled(*KEY, Reason.POLICY_SUSPENDED), OPEN).after
     reopened = changed(violated(), suspended)
     assert reopened.change is Change.REOPENED
+
+
+def test_the_past_of_a_finding_that_comes_and_goes_is_bounded() -> None:
+    finding = OPEN
+    for now in range(1_000, 1_000 + 4 * EPISODES_KEPT, 2):
+        for judgement in (Settled(*KEY, Reason.POLICY_SUSPENDED), violated()):
+            happened = transition(judgement, finding, now)
+            assert happened
+            finding = happened.after
+    assert len(finding.episodes) == EPISODES_KEPT
+    # What nobody asks for any more is dropped.
+    long_after = now + HISTORY_DAYS * DAY_MS + 1
+    closed = transition(Settled(*KEY, Reason.POLICY_SUSPENDED), finding, long_after)
+    assert closed
+    reopened = transition(violated(), closed.after, long_after)
+    assert reopened
+    assert reopened.after.episodes == (Episode(now, 90, long_after), Episode(long_after, 90))
 
 
 def test_only_what_changes_is_told() -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from qrie_dagster.errors import StoreError
-from qrie_dagster.findings import By, Change, Finding, FindingKey, Reason, State, Transition, transition
+from qrie_dagster.findings import By, Change, Episode, Finding, FindingKey, Reason, State, Transition, transition
 from qrie_dagster.models import account_service
 from qrie_dagster.store.dynamo import Attr, ConditionBase, ConditionFailedError, Dynamo, DynamoItem, Key, concurrently
 from qrie_dagster.store.encoding import decode, encode
@@ -154,6 +154,8 @@ def _item(finding: Finding) -> DynamoItem:
         item |= {"ResolvedAt": finding.resolved_at, "ResolvedReason": finding.resolved_reason.value}
     if finding.muted:
         item["Muted"] = finding.muted
+    if finding.episodes:
+        item["Episodes"] = [[time for time in episode if time is not None] for episode in finding.episodes]
     if finding.by:
         item |= {"ScanId": finding.by.scan_id, "Change": finding.by.change.value}
     return item
@@ -174,5 +176,6 @@ def _finding(item: DynamoItem) -> Finding:
         item.get("ResolvedAt"),
         Reason(reason) if reason else None,
         item.get("Muted"),
+        tuple(Episode(*episode) for episode in item.get("Episodes", ())),
         By(item["ScanId"], Change(item["Change"])) if "ScanId" in item else None,
     )

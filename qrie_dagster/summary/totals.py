@@ -7,16 +7,16 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from qrie_dagster.findings import Finding
+from qrie_dagster.findings import HISTORY_DAYS, Finding
 from qrie_dagster.policies.policy import band
 from qrie_dagster.times import DAY_MS, as_datetime
 
-# Eight weeks, the current one included, and a day for the change of date during a scan.
-DAYS_KEPT = 8 * 7 + 1
-
 
 class PolicyTotals(BaseModel):
-    """The findings of one policy. Muted ones are ACTIVE, and not among the open ones here."""
+    """The findings of one policy. Muted ones are ACTIVE, and not among the open ones here.
+
+    ``severity`` is the highest of those that are ACTIVE, of resolved ones only where no other is left.
+    """
 
     severity: int = 0
     open: int = 0
@@ -25,11 +25,13 @@ class PolicyTotals(BaseModel):
 
 
 class DayTotals(BaseModel):
-    """What happened on one day (UTC): findings first seen, and findings resolved that are resolved still.
+    """What happened on one day (UTC): findings that were never seen before, that opened, that were resolved.
 
-    What is muted now is left out, so that the trend ends with what is open.
+    What happened later changes nothing about it, but that what is muted now is left out, so that the trend ends with
+    what is open. ``critical_new`` opened as critical.
     """
 
+    first_seen: int = 0
     new: int = 0
     closed: int = 0
     critical_new: int = 0
@@ -71,30 +73,38 @@ def finding_totals(findings: Iterable[Finding], types: Mapping[str, str], now: i
     bands: Counter[str] = Counter()
     mutes: Counter[str] = Counter()
     violating: set[str] = set()
-    since = now - DAYS_KEPT * DAY_MS
+    since = now - HISTORY_DAYS * DAY_MS
     for finding in findings:
-        policy = totals.policies.setdefault(finding.policy, PolicyTotals())
-        policy.severity = max(policy.severity, finding.severity)
+        one = PolicyTotals(
+            severity=finding.severity,
+            open=finding.open and not finding.muted,
+            muted=finding.muted is not None,
+            resolved=not finding.open,
+        )
+        _add_policy(totals.policies.setdefault(finding.policy, PolicyTotals()), one)
         if finding.muted:
-            policy.muted += 1
             mutes[finding.muted] += 1
             continue
         if finding.open:
-            policy.open += 1
             bands[band(finding.severity)] += 1
             violating.add(finding.arn)
-        else:
-            policy.resolved += 1
-        if finding.first_seen >= since:
-            day = _day(totals, finding.first_seen)
-            day.new += 1
-            day.critical_new += band(finding.severity) == "critical"
-        if finding.resolved_at is not None and finding.resolved_at >= since:
-            _day(totals, finding.resolved_at).closed += 1
+        _add_days(totals, finding, since)
     totals.bands = dict(bands)
     totals.mutes = dict(mutes)
     totals.non_compliant = dict(Counter(types[arn] for arn in violating if arn in types))
     return totals
+
+
+def _add_days(totals: FindingTotals, finding: Finding, since: int) -> None:
+    if finding.first_seen >= since:
+        _day(totals, finding.first_seen).first_seen += 1
+    for episode in finding.history:
+        if episode.opened >= since:
+            day = _day(totals, episode.opened)
+            day.new += 1
+            day.critical_new += band(episode.severity) == "critical"
+        if episode.closed is not None and episode.closed >= since:
+            _day(totals, episode.closed).closed += 1
 
 
 def _day(totals: FindingTotals, ms: int) -> DayTotals:
@@ -107,10 +117,10 @@ def add_findings(parts: Iterable[FindingTotals], now: int) -> FindingTotals:
     bands: Counter[str] = Counter()
     non_compliant: Counter[str] = Counter()
     mutes: Counter[str] = Counter()
-    oldest = (as_datetime(now) - timedelta(days=DAYS_KEPT)).date().isoformat()
+    oldest = (as_datetime(now) - timedelta(days=HISTORY_DAYS)).date().isoformat()
     for part in parts:
         for name, policy in part.policies.items():
-            _add(total.policies.setdefault(name, PolicyTotals()), policy)
+            _add_policy(total.policies.setdefault(name, PolicyTotals()), policy)
         for date, day in part.days.items():
             if date >= oldest:
                 _add(total.days.setdefault(date, DayTotals()), day)
@@ -123,10 +133,17 @@ def add_findings(parts: Iterable[FindingTotals], now: int) -> FindingTotals:
     return total
 
 
+def _add_policy(total: PolicyTotals, part: PolicyTotals) -> None:
+    active = [one.severity for one in (total, part) if one.open or one.muted]
+    severity = max(active or (total.severity, part.severity))
+    _add(total, part)
+    total.severity = severity
+
+
 def _add(total: PolicyTotals | DayTotals, part: PolicyTotals | DayTotals) -> None:
     for name, value in part:
         old: Any = getattr(total, name)
-        setattr(total, name, max(old, value) if name == "severity" else old + value)
+        setattr(total, name, old + value)
 
 
 def add_counts(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:

@@ -6,13 +6,13 @@ from qrie_dagster.summary.totals import FindingTotals
 from qrie_dagster.times import as_datetime
 
 WEEKS = 8
-_COLUMNS = ["new", "closed", "critical_new"]
+_COLUMNS = ["first_seen", "new", "closed", "critical_new"]
 
 
 def weekly(totals: FindingTotals, now: int) -> list[dict[str, Any]]:
     """Eight Monday weeks (UTC), the oldest first; the last is the current one.
 
-    What was open at the end of a week is what is open now, less what is newer, plus what was closed since.
+    What was open at the end of a week is what is open now, less what opened and plus what was closed since.
     """
     # Half a second to load: paid by those who look at the trend, not by every command.
     import pandas as pd
@@ -28,13 +28,11 @@ def weekly(totals: FindingTotals, now: int) -> list[dict[str, Any]]:
     by_week = by_week.reindex(weeks, fill_value=0).astype(int)
     # Of the weeks after each one.
     later = by_week[::-1].cumsum()[::-1] - by_week
-    total = totals.open + totals.resolved - later["new"]
-    resolved = totals.resolved - later["closed"]
     rows = pd.DataFrame(
         {
             "week_start": weeks.strftime("%Y-%m-%d"),
-            "total_findings": total,
-            "open_findings": total - resolved,
+            "total_findings": totals.open + totals.resolved - later["first_seen"],
+            "open_findings": totals.open - later["new"] + later["closed"],
             "new_findings": by_week["new"],
             "closed_findings": by_week["closed"],
             "critical_new": by_week["critical_new"],

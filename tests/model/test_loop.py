@@ -100,6 +100,7 @@ class Loop(RuleBasedStateMachine):
         self.steps = 0
         self.scans = 0
         self.suspended_once: set[str] = set()
+        self.times_open: dict[tuple[str, ...], list[list[int]]] = {}
         self.launched: dict[str, LaunchedPolicy] = {}
         self.collected: dict[Task, Collected] = {}
         self.patch = pytest.MonkeyPatch()
@@ -185,6 +186,7 @@ class Loop(RuleBasedStateMachine):
     def _finding_written(self, changed: Changed) -> None:
         before, after = changed.before, changed.after
         assert after, "a finding was deleted"
+        self._noted(changed.key, after)
         if not before or before["State"] != "ACTIVE" or after["State"] != "RESOLVED":
             return
         place, policy = BY_ARN[changed.key[0]], changed.key[1]
@@ -198,6 +200,16 @@ class Loop(RuleBasedStateMachine):
                 assert policy in self.suspended_once
             case reason:
                 raise AssertionError(f"closed as {reason}")
+
+    def _noted(self, key: tuple[str, ...], after: Mapping[str, Any]) -> None:
+        """The past that a row tells is the one that was seen from outside."""
+        times = self.times_open.setdefault(key, [])
+        is_open = bool(times) and len(times[-1]) == 1
+        if after["State"] == "ACTIVE" and not is_open:
+            times.append([after["LastEvaluated"]])
+        elif after["State"] == "RESOLVED" and is_open:
+            times[-1].append(after["ResolvedAt"])
+        assert [[opened, *closed] for opened, _severity, *closed in after["Episodes"]] == times
 
     # What AWS and its events do.
 

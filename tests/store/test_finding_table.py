@@ -68,6 +68,7 @@ def test_an_item_has_the_attributes_that_others_read(store: Store, account_id: s
         "DescribeTime": 101,
         "ResolvedAt": 9,
         "ResolvedReason": "COMPLIANT",
+        "Episodes": [[7, 90, 9]],
     }
 
 

@@ -1,10 +1,11 @@
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from qrie_dagster.findings import Finding, Reason, State
+from qrie_dagster.findings import Episode, Finding, Reason, Settled, State, Violated, transition
 from qrie_dagster.policies.policy import band
 from qrie_dagster.summary.totals import (
     DayTotals,
@@ -53,12 +54,23 @@ def test_totals_by_hand() -> None:
     assert totals.bands == {"critical": 1, "high": 1, "low": 1}
     assert totals.non_compliant == {"Bucket": 1, "Block": 1}
     assert totals.days == {
-        "2025-06-17": DayTotals(new=1, critical_new=1),
-        "2025-06-09": DayTotals(new=2, critical_new=1),
+        "2025-06-17": DayTotals(first_seen=1, new=1, critical_new=1),
+        "2025-06-09": DayTotals(first_seen=2, new=2, critical_new=1),
         "2025-06-18": DayTotals(closed=1),
         "2025-06-10": DayTotals(closed=1),
     }
     assert (totals.open, totals.resolved) == (3, 3)
+
+
+def test_a_severity_is_that_of_what_is_active() -> None:
+    lowered = [finding("a", NOW, severity=40), finding("b", at(1, 1), at(1, 2), severity=90)]
+    muted = replace(finding("c", NOW, severity=60), muted="m")
+    assert finding_totals(lowered, {}, NOW).policies["P"].severity == 40
+    assert finding_totals([*lowered, muted], {}, NOW).policies["P"].severity == 60
+    # Only what was resolved is left.
+    assert finding_totals(lowered[1:], {}, NOW).policies["P"].severity == 90
+    for parts in (lowered, lowered[::-1]):
+        assert add_findings([finding_totals([one], {}, NOW) for one in parts], NOW).policies["P"].severity == 40
 
 
 def test_nothing_totals_nothing() -> None:
@@ -193,6 +205,64 @@ def test_the_weeks_equal_the_rows_counted_one_by_one(case: tuple[int, list[Findi
     parts = [finding_totals(findings[:cut], {}, now), finding_totals(findings[cut:], {}, now)]
     # The totals are kept by the last scan and read some time after it.
     assert weekly(add_findings(parts, now), now + later) == by_brute_force(findings, now + later)
+
+
+@dataclass
+class Open:
+    """One time that a finding was open, as somebody would note who watched."""
+
+    since: int
+    critical: bool
+    until: int = 10**15
+
+
+@given(
+    steps=st.lists(
+        st.tuples(st.sampled_from("abc"), st.integers(1, 9 * DAY_MS), st.sampled_from((0, 40, 95))), max_size=40
+    ),
+    later=st.integers(0, 100 * DAY_MS),
+)
+def test_the_weeks_are_those_of_a_history_kept_apart(steps: list[tuple[str, int, int]], later: int) -> None:
+    """Findings open, close and open again; 0 is that the resource complies."""
+    now, watched, stored = as_ms(datetime(2025, 1, 1, tzinfo=UTC)), {}, {}
+    for name, passed, severity in steps:
+        now += passed
+        key = (name, "P")
+        judgement = Violated(*key, "1_s3", severity, {}, now) if severity else Settled(*key, Reason.COMPLIANT, now)
+        happened = transition(judgement, stored.get(key), now)
+        if happened:
+            stored[key] = happened.after
+        times: list[Open] = watched.setdefault(key, [])
+        is_open = bool(times) and times[-1].until > now
+        if severity and not is_open:
+            times.append(Open(now, severity >= 90))
+        elif not severity and is_open:
+            times[-1].until = now
+    read = now + later
+    weeks = weekly(finding_totals(stored.values(), {}, now), read)
+    for week in weeks:
+        start = as_ms(datetime.fromisoformat(week["week_start"]).replace(tzinfo=UTC))
+        end = start + 7 * DAY_MS
+        every = [time for times in watched.values() for time in times]
+        new = [time for time in every if start <= time.since < end]
+        assert week == {
+            "week_start": week["week_start"],
+            "total_findings": sum(bool(times) and times[0].since < end for times in watched.values()),
+            "open_findings": sum(time.since < end <= time.until for time in every),
+            "new_findings": len(new),
+            "closed_findings": sum(start <= time.until < end for time in every),
+            "critical_new": sum(time.critical for time in new),
+            "is_current": week is weeks[-1],
+        }
+
+
+def test_reopening_today_leaves_past_weeks_alone() -> None:
+    opened, closed = NOW - 42 * DAY_MS, NOW - 28 * DAY_MS
+    before = replace(finding("a", opened, closed), episodes=(Episode(opened, 60, closed),))
+    past = weekly(finding_totals([before], {}, NOW), NOW)[:-1]
+    again = transition(Violated("a", "P", "1_s3", 60, {}, NOW), before, NOW)
+    assert again
+    assert weekly(finding_totals([again.after], {}, NOW), NOW)[:-1] == past
 
 
 @given(case=rows(), cut=st.integers(0, 12))
