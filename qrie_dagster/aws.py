@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from functools import partial
+from http import HTTPStatus
 from threading import Lock
 from typing import Any
 from urllib.parse import urlsplit
@@ -70,27 +71,40 @@ def own_session(settings: Settings) -> Any:
 def _botocore_session() -> Any:
     session = botocore.session.Session()
     session.register_component("data_loader", _LOADER)
-    session.register("before-parse.*.*", _note_torn_answer)
-    session.get_component("event_emitter").register_first("needs-retry.*.*", _retry_torn_answer)
+    session.register("before-parse.*.*", _note_broken_answer)
+    session.get_component("event_emitter").register_first("needs-retry.*.*", _retry_broken_answer)
     return session
 
 
-def _note_torn_answer(**event: Any) -> None:
-    """Make a failure of an answer that is shorter than it announced itself to be.
+# What a gateway or a captive portal answers in AWS's place.
+_WEB_PAGE = re.compile(rb"\s*(<\?xml[^>]*\?>\s*)?(<!--.*?-->\s*)?<(!doctype\s+)?html\b", re.IGNORECASE | re.DOTALL)
 
-    botocore does not compare the two. It would give up on most of what broke off, which cannot be parsed, and take an
-    S3 answer that broke off right after its headers for an empty list: everything in it would count as deleted.
+
+def _note_broken_answer(**event: Any) -> None:
+    """Make a failure of an answer that AWS did not give as it arrived: cut off, emptied, or somebody else's page.
+
+    botocore does not compare an answer's length with what was announced. It would give up on most of what broke off,
+    which cannot be parsed; but an S3 answer without a body, and any XML it does not know, it takes for an empty list:
+    everything in it would count as deleted.
     """
-    answer = event["response_dict"]
-    announced, body = answer["headers"].get("content-length"), answer["body"]
-    if announced is None or not isinstance(body, bytes) or event["operation_model"].http.get("method") == "HEAD":
+    answer, operation = event["response_dict"], event["operation_model"]
+    body = answer["body"]
+    if not isinstance(body, bytes) or operation.http.get("method") == "HEAD":
         return
-    if len(body) < int(announced):
-        answer.update(status_code=502, body=b"")
+    torn = len(body) < int(answer["headers"].get("content-length") or 0)
+    emptied = not body and answer["status_code"] == HTTPStatus.OK and _has_body(operation)
+    if torn or emptied or _WEB_PAGE.match(body):
+        answer.update(status_code=HTTPStatus.BAD_GATEWAY.value, body=b"")
 
 
-def _retry_torn_answer(**event: Any) -> None:
-    """Let botocore's retries, which look at the HTTP status, see what ``_note_torn_answer`` made of it."""
+def _has_body(operation: Any) -> bool:
+    """Whether answers to an operation say anything outside of their headers."""
+    members = operation.output_shape.members.values() if operation.output_shape else ()
+    return any("location" not in member.serialization for member in members)
+
+
+def _retry_broken_answer(**event: Any) -> None:
+    """Let botocore's retries, which look at the HTTP status, see what ``_note_broken_answer`` made of it."""
     if event["response"] is not None:
         http_response, parsed = event["response"]
         http_response.status_code = parsed["ResponseMetadata"].get("HTTPStatusCode", http_response.status_code)

@@ -2,7 +2,8 @@
 
 Inventory has drifted when the last full inventory is older than its window (8 days by default), policy when the last
 full policy scan is (26 hours by default). Exactly at the window is not drift. Never scanned is drift as soon as one
-account is registered and active. Each (account, service) is judged by the same windows, besides.
+account is registered and active. So is a scan of the future: a clock was wrong, and its age says nothing. Each
+(account, service) is judged by the same windows, besides.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,7 +12,7 @@ from datetime import timedelta
 
 from qrie_dagster.models import Account, ScanKind
 from qrie_dagster.settings import Settings
-from qrie_dagster.times import HOUR_MS, age_hours, age_text
+from qrie_dagster.times import CLOCKS_APART_MS, HOUR_MS, age_hours, age_text
 
 # The share of a window after which Dagster warns: 7.5 days of 8, about 24.4 of 26 hours.
 WARN_AFTER = 15 / 16
@@ -43,8 +44,13 @@ class DriftRules:
         return self.window(kind) * WARN_AFTER
 
     def drifted(self, kind: ScanKind, last_ms: int | None, now: int) -> bool:
-        """Whether a scan that last ended at ``last_ms`` (None: never) is too old."""
-        return last_ms is None or now - last_ms > self.hours(kind) * HOUR_MS
+        """Whether a scan that last ended at ``last_ms`` (None: never) is too old, or has not happened yet."""
+        return last_ms is None or of_the_future(last_ms, now) or now - last_ms > self.hours(kind) * HOUR_MS
+
+
+def of_the_future(ms: int, now: int) -> bool:
+    """Whether ``ms`` was stamped by a clock that is ahead of this one."""
+    return ms > now + CLOCKS_APART_MS
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,11 @@ def judge_drift(rules: DriftRules, last: Mapping[ScanKind, int | None], active_a
             continue
         if ended is None:
             reasons.append(f"{kind.value}: never_scanned")
+        elif of_the_future(ended, now):
+            reasons.append(
+                f"{kind.value}: the last full scan is dated {age_text(now, ended)} ahead of the clock of this machine:"
+                " set the clocks right and scan again"
+            )
         else:
             reasons.append(
                 f"{kind.value}: last full scan ended {age_text(ended, now)} ago, the limit is {rules.hours(kind):g} h"

@@ -1,5 +1,6 @@
 """The data that crosses rooms: what AWS showed, what a scan did."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +15,16 @@ Configuration: TypeAlias = Mapping[str, Any]
 
 class UnknownFactError(Exception):
     """A policy asked for something the inventory could not read."""
+
+
+def is_account_id(text: str) -> bool:
+    """Whether ``text`` can be the id of an AWS account."""
+    return re.fullmatch(r"[0-9]{12}", text) is not None
+
+
+def is_region(name: str) -> bool:
+    """Whether ``name`` looks like that of an AWS region."""
+    return re.fullmatch(r"[a-z]{2}(-[a-z]+)+-\d", name) is not None
 
 
 # The region of what has none: IAM, and the listing of S3 buckets.

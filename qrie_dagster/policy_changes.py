@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from qrie_dagster.errors import ConflictError, NotFoundError, QrieError, StoreError
 from qrie_dagster.findings import Reason, Settled, State, transitions
-from qrie_dagster.models import Scope
+from qrie_dagster.models import Scope, is_account_id
 from qrie_dagster.policies.policy import all_policies, find_policy
 from qrie_dagster.store import Store
 from qrie_dagster.store.launched_policies import LaunchedPolicy
@@ -16,7 +16,7 @@ from qrie_dagster.times import now_ms
 
 
 def launch(store: Store, policy_id: str, scope: Scope | None = None, **overrides: Any) -> LaunchedPolicy:
-    """Launch a policy, or a suspended one again; the next policy scan opens its findings.
+    """Launch a policy, or a suspended one again as it was; the next policy scan opens its findings.
 
     Raises QrieError if there is no such policy, it is active already, or an override is out of range.
     """
@@ -24,14 +24,10 @@ def launch(store: Store, policy_id: str, scope: Scope | None = None, **overrides
     now = now_ms()
     suspended = store.policies.get(policy_id)
     if suspended and suspended.active:
-        raise ConflictError(f"Policy {policy_id} is already launched: update it instead.")
-    launched = _validated(
-        policy_id=policy_id,
-        scope=scope or (suspended.scope if suspended else Scope()),
-        created_ms=suspended.created_ms if suspended else now,
-        updated_ms=now,
-        **overrides,
-    )
+        raise ConflictError(f"Policy {policy_id} is already launched: 'qrie policies update' changes it.")
+    before = suspended or LaunchedPolicy(policy_id=policy_id, created_ms=now)
+    given = {name: value for name, value in {"scope": scope, **overrides}.items() if value is not None}
+    launched = _validated(**{**dict(before), **given, "status": "active", "updated_ms": now})
     if suspended:
         store.policies.update(launched)
     else:
@@ -51,10 +47,16 @@ def launch_all(store: Store) -> int:
 
 
 def update(store: Store, policy_id: str, **changes: Any) -> LaunchedPolicy:
-    """Change scope, severity or remediation; the next policy scan applies it to the findings."""
+    """Change scope, severity or remediation, or make it active again; the next policy scan applies it to the findings.
+
+    Raises QrieError if it is not launched, or a value cannot be used.
+    """
     launched = _launched(store, policy_id)
-    changed = _validated(**{**dict(launched), **changes, "updated_ms": now_ms()})
+    now = now_ms()
+    changed = _validated(**{**dict(launched), **changes, "updated_ms": now})
     store.policies.update(changed)
+    if changed.status != launched.status:
+        refresh_dashboard(store, store.accounts.all(), now)
     return changed
 
 
@@ -86,10 +88,18 @@ def _launched(store: Store, policy_id: str) -> LaunchedPolicy:
 
 def _validated(**fields: Any) -> LaunchedPolicy:
     try:
-        return LaunchedPolicy(**fields)
+        launched = LaunchedPolicy(**fields)
     except ValidationError as invalid:
         error = invalid.errors()[0]
         raise QrieError(f"{error['loc'][0]} of the policy: {error['msg']}, not {error['input']!r}.") from None
+    scope = launched.scope
+    for account_id in (*scope.include_accounts, *scope.exclude_accounts):
+        if not is_account_id(account_id):
+            raise QrieError(f"scope of the policy: {account_id!r} is not an AWS account id, which has 12 digits.")
+    for path in (*scope.include_ou_paths, *scope.exclude_ou_paths):
+        if not path.startswith("/"):
+            raise QrieError(f"scope of the policy: the path of an OU begins with a slash, such as /prod; not {path!r}.")
+    return launched
 
 
 def _resolve_findings(store: Store, policy_id: str) -> int:

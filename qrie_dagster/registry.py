@@ -8,10 +8,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from qrie_dagster.aws import AWS_ERRORS, client_config, explain, own_session
-from qrie_dagster.errors import QrieError
+from qrie_dagster.errors import NotFoundError, QrieError
 from qrie_dagster.findings import Reason, Settled, transitions
 from qrie_dagster.inventory.services import all_services
-from qrie_dagster.models import Account, AccountStatus
+from qrie_dagster.models import GLOBAL, Account, AccountStatus, is_region
 from qrie_dagster.overrides import check_overrides
 from qrie_dagster.settings import Settings
 from qrie_dagster.store import Store
@@ -25,7 +25,7 @@ COLUMNS = ("account_id", "name", "ou_path", "customer", "regions", "tags")
 def new_account(account_id: str, **facts: Any) -> Account:
     """A validated account, registered now. Raises QrieError saying what is wrong."""
     try:
-        return Account(account_id=account_id, registered_ms=now_ms(), **facts)
+        account = Account(account_id=account_id, registered_ms=now_ms(), **facts)
     except ValidationError as invalid:
         error = invalid.errors()[0]
         if error["loc"][0] == "account_id":
@@ -33,6 +33,12 @@ def new_account(account_id: str, **facts: Any) -> Account:
                 f"{account_id!r} is not an AWS account id: it has 12 digits, leading zeros included."
             ) from None
         raise QrieError(f"{error['loc'][0]} of account {account_id}: {error['msg']}, not {error['input']!r}.") from None
+    for region in account.regions:
+        if not is_region(region):
+            raise QrieError(f"regions of account {account_id}: {region!r} is no AWS region such as eu-west-1.")
+    if account.ou_path and not account.ou_path.startswith("/"):
+        raise QrieError(f"ou_path of account {account_id}: {account.ou_path!r} does not begin with a slash.")
+    return account
 
 
 def accounts_from_csv(text: str) -> list[Account]:
@@ -173,8 +179,13 @@ def set_schedule(store: Store, account_id: str, overrides: Mapping[str, str]) ->
 def forget_region(store: Store, account_id: str, region: str) -> int:
     """Drop what is stored of a region that is not scanned any more; how many resources.
 
-    The next policy scan resolves its findings.
+    The next policy scan resolves their findings. Raises QrieError if the account is not registered, or nothing could
+    be such a region.
     """
+    if store.accounts.get(account_id) is None:
+        raise NotFoundError(f"Account {account_id} is not registered: 'qrie accounts list' shows those that are.")
+    if not is_region(region) and region != GLOBAL:
+        raise QrieError(f"{region!r} is no AWS region such as eu-west-1.")
     dropped = 0
     for service in all_services():
         of_service = store.resources.forget(account_id, service, region)

@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from qrie_dagster.errors import QrieError
+from qrie_dagster.models import is_region
 from qrie_dagster.overrides import check_cron
 
 PREFIX = "QRIE_"
@@ -141,7 +142,7 @@ class Settings(BaseSettings):
     @classmethod
     def _regions(cls, value: list[str]) -> list[str]:
         for region in value:
-            if not re.fullmatch(r"[a-z]{2}(-[a-z]+)+-\d", region):
+            if not is_region(region):
                 raise ValueError(f"must be AWS regions such as eu-west-1, separated by commas; {region!r} is none")
         return value
 

@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 SECOND_MS = 1_000
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
+# How far the clocks of two machines may be apart before a time counts as one of the future.
+CLOCKS_APART_MS = 5 * 60 * SECOND_MS
 
 
 def now_ms() -> int:

@@ -42,13 +42,14 @@ class Fault:
 
     ``status`` and ``code`` are an answer of AWS's. A connection that is ``reset`` ends without one, AWS having done
     nothing; an answer that is ``torn`` ends in the middle, one that is ``emptied`` after its headers, AWS having done
-    all of it.
+    all of it. With ``text``, somebody else answers, with a status of 200.
     """
 
     delay: float = 0.0
     status: int | None = None
     code: str = "InternalError"
     cut: Literal["reset", "torn", "emptied"] | None = None
+    text: str | None = None
 
 
 Rule = Callable[[Call], Fault | None]
@@ -76,12 +77,15 @@ class FaultProxy:
         call = self._call(request, body)
         self.seen[call] += 1
         fault = self.rule(call) or Fault()
-        self.failed[call] += bool(fault.status or fault.cut)
+        self.failed[call] += bool(fault.status or fault.cut or fault.text is not None)
         await asyncio.sleep(fault.delay)
         # An ASGI application has no word for it: the connection is that of the server behind ``send``.
         connection = send.__self__.transport  # type: ignore[attr-defined]
         if fault.cut == "reset":
             connection.abort()
+            return
+        if fault.text is not None:
+            await Response(fault.text, media_type="application/xml")(scope, receive, send)
             return
         answer = _error(call, fault) if fault.status else await self._answer(call, request, body)
         if fault.cut:

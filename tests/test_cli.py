@@ -99,6 +99,29 @@ def test_policies_are_not_launched_unasked_where_the_setting_says_so(qrie: Qrie)
     assert (policy["status"], policy["severity"]) == ("suspended", 95)
 
 
+def test_a_policy_keeps_what_people_set(qrie: Qrie) -> None:
+    def launched() -> dict[str, Any]:
+        [policy] = json.loads(qrie("policies", "list", "--json").stdout)
+        return dict(policy)
+
+    qrie("tables", "create", QRIE_LAUNCH_ALL_POLICIES="false")
+    rules = ["include-tag=stage=prod", "include-tag=stage=test", "exclude-account=123456789012", "include-ou=/a"]
+    scope = [word for rule in rules for word in ("--scope", rule)]
+    assert qrie("policies", "launch", "S3BucketPublic", "--severity", "95", *scope).returncode == 0
+    assert launched()["scope"]["include_tags"] == {"stage": ["prod", "test"]}
+    assert qrie("policies", "update", "S3BucketPublic", "--remediation", "Ask Ann.").returncode == 0
+    before = launched()
+    assert (before["severity"], before["remediation"]) == (95, "Ask Ann.")
+    assert before["scope"]["exclude_accounts"] == ["123456789012"]
+
+    qrie("policies", "suspend", "S3BucketPublic")
+    assert qrie("policies", "launch", "S3BucketPublic").returncode == 0
+    assert {**launched(), "updated_ms": 0} == {**before, "updated_ms": 0}
+    refused(qrie("policies", "launch", "S3BucketPublic"), "already launched", "qrie policies update")
+    assert qrie("policies", "update", "S3BucketPublic", "--scope", "everything").returncode == 0
+    assert not any(launched()["scope"].values())
+
+
 def test_mutes_come_and_go(qrie: Qrie) -> None:
     qrie("tables", "create")
     why = ["--reason", "public on purpose", "--author", "Ann"]
@@ -123,11 +146,20 @@ def test_mutes_come_and_go(qrie: Qrie) -> None:
     [
         (["accounts", "add", "12345"], ["'12345'", "12 digits"]),
         (["accounts", "add", "123456789012", "--tag", "nonsense"], ["key=value"]),
+        (["accounts", "add", "123456789012", "--region", "mars"], ["'mars'", "eu-west-1"]),
+        (["accounts", "add", "123456789012", "--ou", "prod"], ["ou_path", "'prod'", "slash"]),
         (["accounts", "remove", "999999999999"], ["999999999999 is not registered"]),
+        (["accounts", "forget-region", "999999999999", "eu-west-1"], ["999999999999 is not registered"]),
         (["accounts", "import", "missing.csv"], ["missing.csv cannot be read"]),
         (["accounts", "import"], ["CSV file or --organization"]),
         (["policies", "launch", "NoSuchPolicy"], ["no policy 'NoSuchPolicy'", "S3BucketPublic"]),
         (["policies", "launch", "S3BucketPublic", "--severity", "101"], ["severity", "100"]),
+        (["policies", "launch", "S3BucketPublic", "--scope", "include-account=12"], ["'12'", "12 digits"]),
+        (["policies", "launch", "S3BucketPublic", "--scope", "include-ou=prod"], ["'prod'", "slash"]),
+        (["policies", "launch", "S3BucketPublic", "--scope", "include-tag=stage"], ["include-tag=stage", "KEY=VALUE"]),
+        (["policies", "launch", "S3BucketPublic", "--scope", "only=this"], ["only=this", "--help"]),
+        (["policies", "update", "S3BucketPublic", "--severity", "50"], ["S3BucketPublic is not launched"]),
+        (["policies", "update", "S3BucketPublic"], ["--severity"]),
         (["scan", "inventory", "--account", "123456789012"], ["not an active account"]),
         (["scan", "inventory"], ["No account is active"]),
     ],
@@ -176,6 +208,7 @@ def test_a_store_that_cannot_be_used_is_explained(qrie: Qrie) -> None:
         "QRIE_ENDPOINT_URL",
     )
     refused(qrie("status", AWS_ACCESS_KEY_ID="unset", AWS_SECRET_ACCESS_KEY="unset"), "credentials")
+    assert qrie("status", "--bogus").returncode == 64, "2 would be drift"
 
 
 def test_status_tells_drift_by_its_exit_code(qrie: Qrie, variables: dict[str, str]) -> None:

@@ -51,16 +51,23 @@ def test_an_old_scan_is_drift_even_when_all_accounts_have_left() -> None:
     assert judge_drift(RULES, {INVENTORY: 0, POLICY: NOW}, 0, NOW).inventory
 
 
-def test_a_scan_from_the_future_is_no_drift() -> None:
-    assert not judge_drift(RULES, {INVENTORY: NOW + HOUR_MS, POLICY: NOW + HOUR_MS}, 1, NOW).detected
-
-
 def test_other_windows_are_kept_to() -> None:
     rules = DriftRules(1, 0.5)
     assert not rules.drifted(POLICY, NOW - HOUR_MS // 2, NOW)
     assert rules.drifted(POLICY, NOW - HOUR_MS // 2 - 1, NOW)
     reasons = judge_drift(rules, {INVENTORY: NOW, POLICY: NOW - HOUR_MS}, 1, NOW).reasons
     assert reasons == ("policy: last full scan ended 1 h 0 min ago, the limit is 0.5 h",)
+
+
+def test_a_scan_of_the_future_is_drift() -> None:
+    ahead = NOW + 3 * HOUR_MS
+    assert judge_drift(RULES, {INVENTORY: ahead, POLICY: NOW + 60_000}, 1, NOW).reasons == (
+        "inventory: the last full scan is dated 3 h 0 min ahead of the clock of this machine:"
+        " set the clocks right and scan again",
+    )
+    assert stale_scopes(RULES, [ScopeAge(POLICY, "1", "s3", ahead), ScopeAge(POLICY, "1", "ec2", NOW + 1)], NOW) == [
+        ScopeAge(POLICY, "1", "s3", ahead)
+    ]
 
 
 @pytest.mark.parametrize("kind", list(ScanKind))

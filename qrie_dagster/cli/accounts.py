@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from qrie_dagster import registry
 from qrie_dagster.cli.output import say, say_json, say_table
 from qrie_dagster.errors import NotFoundError, QrieError
 from qrie_dagster.inventory.services import all_services
@@ -13,6 +12,7 @@ from qrie_dagster.models import Account, AccountStatus, ScanKind
 from qrie_dagster.registry import (
     accounts_from_csv,
     accounts_from_organization,
+    forget_region,
     new_account,
     register,
     register_new,
@@ -144,10 +144,10 @@ def import_(
     say(", ".join(f"{count} {what}" for what, count in counts.items()))
 
 
-@app.command()
-def forget_region(
+@app.command("forget-region")
+def forget_region_(
     account_id: AccountId, region: Annotated[str, typer.Argument(help="A region that is not scanned any more.")]
 ) -> None:
     """Drop what is stored of a region. The next policy scan resolves its findings."""
-    dropped = registry.forget_region(open_store(settings()), account_id, region)
+    dropped = forget_region(open_store(settings()), account_id, region)
     say(f"Dropped {dropped} resources of {account_id} in {region}.")

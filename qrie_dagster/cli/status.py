@@ -14,7 +14,10 @@ from qrie_dagster.summary import status as summary_status
 from qrie_dagster.summary.rebuild import rebuild
 from qrie_dagster.times import iso, now_ms
 
-DRIFT_EXIT_CODE = 2
+
+class DriftError(Exception):
+    """The loop has drifted, as was said already."""
+
 
 summary_app = typer.Typer(help="The numbers that the dashboard shows.", no_args_is_help=True)
 
@@ -30,7 +33,7 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="For other progr
     else:
         _show(board)
     if board["anti_entropy"]["drift_detected"]:
-        raise typer.Exit(DRIFT_EXIT_CODE)
+        raise DriftError
 
 
 def _show(board: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from qrie_dagster.models import Account
 
 NAMES = ("ada.novak", "bo.lindqvist", "chidi.okafor", "dana.weiss", "eun-ji.park", "farid.haddad", "greta.olsen")
 
-# Name, and the statement it consists of. The first three of the list grant everything, one way or another.
+# Name, and the statement it consists of. The first four of the list grant too much, one way or another.
 POLICIES: Mapping[str, Mapping[str, Any]] = {
     "TemporaryAdmin": {"Action": "*", "Resource": "*"},
     "S3Everything": {"Action": ["s3:*", "cloudwatch:GetMetricData"], "Resource": ["*"]},

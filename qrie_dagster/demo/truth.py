@@ -200,14 +200,16 @@ def _permissive(entered: Entered) -> Iterator[Finding]:
 
 
 def is_permissive(document: Any) -> bool:
-    """Whether a statement allows, unconditionally and on everything, all actions, of one service at least."""
+    """Whether a statement allows, on everything, all actions: of one service at least, of all under a condition."""
     statements = document["Statement"]
     for statement in statements if isinstance(statements, list) else [statements]:
-        if statement["Effect"] != "Allow" or statement.get("Condition"):
+        if statement["Effect"] != "Allow":
             continue
         # As JSON text, one value and a list of one look alike to a search.
         actions = json.dumps(statement.get("Action", []))
-        wide = "NotAction" in statement or re.search(r'"([\w-]+:)?\*"', actions)
+        wide = '"*"' in actions
+        if not statement.get("Condition"):
+            wide = wide or "NotAction" in statement or bool(re.search(r'"[\w-]+:\*"', actions))
         if wide and '"*"' in json.dumps(statement.get("Resource", [])):
             return True
     return False

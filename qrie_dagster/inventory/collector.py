@@ -117,8 +117,13 @@ class _Collection:
         try:
             client = self._client(region)
             for page in _pages(client, listing):
-                for kind in kinds:
-                    listed.items[kind.name] += kind.find_items(page) or []
+                found = {kind.name: kind.find_items(page) for kind in kinds}
+                if all(items is None for items in found.values()):
+                    # An empty list is one. Without any, whoever answered knows nothing of what exists.
+                    listed.error = f"{listing.operation}: an answer without its list"
+                    break
+                for name, items in found.items():
+                    listed.items[name] += items or []
         except AWS_ERRORS as error:
             listed.error = explain(error)
         return listed
@@ -185,7 +190,11 @@ class _Collection:
                 one.unread[detail.key] = explain(error)
             return
         answer.pop("ResponseMetadata", None)
-        one.item[detail.key] = jmespath.search(detail.result, answer)
+        value = jmespath.search(detail.result, answer)
+        if value is None:
+            one.unread[detail.key] = f"{detail.operation}: an answer without what was asked for"
+        else:
+            one.item[detail.key] = value
 
     def _collected(self) -> Collected:
         resources: dict[str, Resource] = {}

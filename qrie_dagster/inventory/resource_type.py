@@ -43,7 +43,7 @@ class Detail:
 
     ``params`` maps each parameter to a JMESPath on the item, which also holds ``AccountId``. ``result`` picks from the
     answer. ``absent`` are error codes that mean "not configured": the key is then stored as null, which is data. Any
-    other error leaves the key out, unknown.
+    other error leaves the key out, unknown, and so does an answer in which ``result`` is null.
     """
 
     key: str
@@ -76,7 +76,8 @@ class ResourceType:
     Attributes:
         name: the CloudFormation type name, e.g. ``AWS::S3::Bucket``.
         listing: how to list it.
-        items: JMESPath from an answer of the listing to its items.
+        items: JMESPath from an answer of the listing to its items. An answer without the list fails the listing; where
+            AWS leaves out an empty list, as SQS does, say so: ``(QueueUrls || `[]`)[]``.
         arn: an ARN template; ``{partition}``, ``{region}``, ``{account}`` and the item's own keys are filled in.
         is_global: listed once per account instead of once per region.
         region: JMESPath to an item's own region where a global listing shows regional things (S3).

@@ -1,14 +1,19 @@
 """Run policies over the resources of one (account, service). Pure."""
 
+import json
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from qrie_dagster.findings import Finding, FindingKey, Judgement, Reason, Settled, Violated
 from qrie_dagster.json_values import to_json
-from qrie_dagster.models import Account, Resource
+from qrie_dagster.models import Account, Resource, Scope
 from qrie_dagster.policies.policy import Policy, Status, Surroundings, Verdict, unknown
 from qrie_dagster.store.launched_policies import LaunchedPolicy
+
+# In characters of JSON. Evidence is the few facts that prove a violation; a finding holds 400 KB.
+LARGEST_EVIDENCE = 100_000
 
 
 @dataclass
@@ -53,7 +58,11 @@ def _judge(
     surroundings: Surroundings,
 ) -> None:
     key = (resource.arn, policy.id)
-    if not launch.scope.covers(account, resource.tags):
+    in_scope = _in_scope(launch.scope, account, resource)
+    if in_scope is None:
+        evaluation.skipped.add(resource.arn)
+        return
+    if not in_scope:
         evaluation.judgements[key] = Settled(*key, Reason.OUT_OF_SCOPE)
         return
     verdict = _verdict(evaluation, policy, resource, surroundings)
@@ -66,8 +75,26 @@ def _judge(
     else:
         severity = policy.severity if launch.severity is None else launch.severity
         evaluation.judgements[key] = Violated(
-            *key, resource.account_service, severity, to_json(verdict.evidence), resource.describe_time
+            *key, resource.account_service, severity, _bounded(to_json(verdict.evidence)), resource.describe_time
         )
+
+
+def _bounded(evidence: dict[str, Any]) -> dict[str, Any]:
+    """Evidence without its largest facts, were it more than the database takes; the number of characters says so."""
+    sizes = {key: len(json.dumps(value)) for key, value in evidence.items()}
+    for key in sorted(sizes, key=sizes.__getitem__, reverse=True):
+        if sum(sizes.values()) <= LARGEST_EVIDENCE:
+            break
+        evidence = {**evidence, key: f"left out, being {sizes.pop(key)} characters long"}
+    return evidence
+
+
+def _in_scope(scope: Scope, account: Account, resource: Resource) -> bool | None:
+    """Whether the policy is about the resource; None if that hangs on tags which the inventory could not read."""
+    if "Tags" in resource.configuration or not (scope.include_tags or scope.exclude_tags):
+        return scope.covers(account, resource.tags)
+    but_for_tags = scope.model_copy(update={"include_tags": {}, "exclude_tags": {}})
+    return None if but_for_tags.covers(account, {}) else False
 
 
 def _verdict(evaluation: Evaluation, policy: Policy, resource: Resource, surroundings: Surroundings) -> Verdict:

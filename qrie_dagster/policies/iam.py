@@ -25,7 +25,7 @@ USER = "AWS::IAM::User"
 LIMIT_MS = 90 * DAY_MS
 
 # What evidence shows of a statement, besides what it allows.
-SHOWN = ("Sid", "Resource", "NotResource")
+SHOWN = ("Sid", "Resource", "NotResource", "Condition")
 
 
 def _credentials(resource: Resource) -> Mapping[str, Any]:
@@ -165,11 +165,13 @@ def _old_keys(user: Resource, surroundings: Surroundings, since: tuple[str, ...]
     severity=80,
     category=Category.ACCESS_CONTROL,
     description=(
-        "The default version of this customer managed policy has an Allow statement without conditions that "
-        "covers, on all resources, every action (*), every action of a service (such as iam:*), or every "
-        "action but those named (NotAction). Resource counts as all when it is * or an ARN that leaves "
-        "nothing out, and so does any NotResource. Deny statements are not subtracted, partial wildcards "
-        "such as s3:Get* do not count, and a policy used only as a permissions boundary grants nothing."
+        "The default version of this customer managed policy has an Allow statement that covers, on all "
+        "resources, every action (*), every action of a service (such as iam:*), or every action but those "
+        "named (NotAction). Resource counts as all when it is * or an ARN that leaves nothing out, and so does "
+        "any NotResource; * on all resources of one service counts as every action of that service. Under a "
+        "condition only every action on all resources is reported: whoever meets it is an administrator. Deny "
+        "statements are not subtracted, partial wildcards such as s3:Get* do not count, and a policy used only "
+        "as a permissions boundary grants nothing."
     ),
     remediation=(
         "Name the actions and resources that are really used: IAM Access Analyzer can generate such a policy "
@@ -202,8 +204,11 @@ def _default_version(managed: Resource) -> Mapping[str, Any]:
 
 def _too_much(statement: Statement, account_id: str) -> list[str]:
     """The grants of an Allow statement that are too wide: ``*``, ``iam:*``, ``all but iam:*``."""
-    if statement.get("Condition"):
-        return []
+    grants = _wide_grants(statement, account_id)
+    return [grant for grant in grants if grant == "*"] if statement.get("Condition") else grants
+
+
+def _wide_grants(statement: Statement, account_id: str) -> list[str]:
     if "NotAction" in statement:
         excepted = sorted(as_list(statement["NotAction"]))
         leaves_something = "*" not in map(_service_of, excepted)
@@ -211,6 +216,10 @@ def _too_much(statement: Statement, account_id: str) -> list[str]:
             return [f"all but {', '.join(excepted)}"]
         return []
     services = {_service_of(action) for action in as_list(statement.get("Action"))}
+    if "*" in services:
+        # Every action, but maybe on the resources of some services only.
+        services |= {arn.lower().split(":")[2] for arn in as_list(statement.get("Resource")) if arn.count(":") >= 5}
+        services = {"*"} if _covers_all(statement, "*", account_id) else services - {"*"}
     wide = [service for service in services if service and _covers_all(statement, service, account_id)]
     return sorted("*" if service == "*" else f"{service}:*" for service in wide)
 

@@ -55,7 +55,9 @@ class LaunchedPolicyTable:
         try:
             self._dynamo.put(POLICIES, _item(policy), Attr("PolicyId").not_exists())
         except ConditionFailedError:
-            raise ConflictError(f"Policy {policy.policy_id} is already launched: update it instead.") from None
+            raise ConflictError(
+                f"Policy {policy.policy_id} is already launched: 'qrie policies update' changes it."
+            ) from None
 
     def update(self, policy: LaunchedPolicy) -> None:
         """Replace what is stored of a launched policy. Raises NotFoundError if it is not launched."""

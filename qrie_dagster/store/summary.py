@@ -16,7 +16,7 @@ from qrie_dagster.models import Outcome, ScanKind, ScanType
 from qrie_dagster.store.dynamo import Attr, ConditionFailedError, Dynamo, DynamoItem
 from qrie_dagster.store.encoding import decode, encode
 from qrie_dagster.store.tables import SUMMARY
-from qrie_dagster.times import DAY_MS
+from qrie_dagster.times import CLOCKS_APART_MS, DAY_MS, now_ms
 
 LEDGER_DAYS = 35
 MAX_TRIES = 20
@@ -59,8 +59,9 @@ class SummaryTable:
         self._dynamo.put(SUMMARY, {"Type": type_, **record})
 
     def put_newest(self, type_: str, record: Mapping[str, Any]) -> bool:
-        """Write a record unless one with a later ``timestamp_ms`` is there."""
-        older = Attr("Type").not_exists() | Attr("timestamp_ms").lte(record["timestamp_ms"])
+        """Write a record unless one with a later ``timestamp_ms`` is there; one of the future gives way to any."""
+        stored = Attr("timestamp_ms")
+        older = Attr("Type").not_exists() | stored.lte(record["timestamp_ms"]) | stored.gt(now_ms() + CLOCKS_APART_MS)
         try:
             self._dynamo.put(SUMMARY, {"Type": type_, **record}, older)
         except ConditionFailedError:

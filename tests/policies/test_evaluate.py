@@ -39,6 +39,13 @@ def test_a_violation_is_judged_with_its_evidence_and_observation() -> None:
     assert (found.evaluated, found.skipped, found.errors) == ({OPEN.arn}, set(), [])
 
 
+def test_evidence_never_outgrows_the_database() -> None:
+    long = a_policy(lambda *_: violation(Grants=["everyone"] * 100_000, Open=True))
+    [judgement] = judged([OPEN], long).judgements.values()
+    assert isinstance(judgement, Violated)
+    assert judgement.evidence == {"Grants": "left out, being 1200000 characters long", "Open": True}
+
+
 def test_a_compliant_resource_settles_its_finding() -> None:
     found = judged([CLOSED], a_policy(is_open))
     key = (CLOSED.arn, "Open")
@@ -66,10 +73,19 @@ def test_out_of_scope_is_settled_and_neither_evaluated_nor_skipped() -> None:
 
 
 def test_the_scope_looks_at_the_tags_of_each_resource() -> None:
-    tagged = bucket("tagged", Open=True, Tags={"data": "personal"})
-    found = judged([tagged, OPEN], a_policy(is_open), scope=Scope(include_tags={"data": ["personal"]}))
+    tagged, bare = bucket("tagged", Open=True, Tags={"data": "personal"}), bucket("bare", Open=True, Tags={})
+    found = judged([tagged, bare], a_policy(is_open), scope=Scope(include_tags={"data": ["personal"]}))
     assert isinstance(found.judgements[tagged.arn, "Open"], Violated)
-    assert found.judgements[OPEN.arn, "Open"] == Settled(OPEN.arn, "Open", Reason.OUT_OF_SCOPE)
+    assert found.judgements[bare.arn, "Open"] == Settled(bare.arn, "Open", Reason.OUT_OF_SCOPE)
+
+
+@pytest.mark.parametrize("rule", ["include_tags", "exclude_tags"])
+def test_tags_that_could_not_be_read_leave_the_scope_unknown(rule: str) -> None:
+    found = judged([OPEN], a_policy(is_open), scope=Scope(**{rule: {"data": ["personal"]}}))
+    assert (found.judgements, found.skipped, found.evaluated) == ({}, {OPEN.arn}, set())
+    elsewhere = Scope(exclude_accounts=["111111111111"], **{rule: {"data": ["personal"]}})
+    found = judged([OPEN], a_policy(is_open), scope=elsewhere)
+    assert found.judgements == {(OPEN.arn, "Open"): Settled(OPEN.arn, "Open", Reason.OUT_OF_SCOPE)}
 
 
 def test_a_policy_that_breaks_hides_no_other_verdict() -> None:

@@ -218,6 +218,10 @@ class TestPermissivePolicies:
             (allow("iam:*", "arn:aws-us-gov:iam::111122223333:*"), ["iam:*"]),
             (allow("dynamodb:*", "arn:aws:dynamodb:*:*:*"), ["dynamodb:*"]),
             (allow(Condition={}), ["*"]),
+            (allow(Condition={"Bool": {"aws:SecureTransport": "true"}}), ["*"]),
+            (allow("*", "arn:aws:s3:::*"), ["s3:*"]),
+            (allow(["*", "iam:*"]), ["*"]),
+            (allow("*", ["arn:aws:s3:::*", "arn:aws:iam::111122223333:*", "arn:aws:sqs:*:*:jobs"]), ["iam:*", "s3:*"]),
             (
                 {"NotAction": ["organizations:*", "iam:*"], "Resource": "*"},
                 ["all but iam:*, organizations:*"],
@@ -231,7 +235,7 @@ class TestPermissivePolicies:
     def test_too_wide(self, judge, statement, allowed) -> None:
         verdict = judge("IAMPolicyOverlyPermissive", managed(statement))
         assert verdict.status == "violation"
-        shown = {name: statement[name] for name in ("Resource", "NotResource") if name in statement}
+        shown = {name: statement[name] for name in ("Resource", "NotResource", "Condition") if name in statement}
         assert verdict.evidence == {"VersionId": "v2", "Statements": [{"Allows": allowed, **shown}]}
 
     @pytest.mark.parametrize(
@@ -242,11 +246,13 @@ class TestPermissivePolicies:
             allow("iam:?etUser"),
             allow(["ec2:Describe*", "iam:PassRole"]),
             allow("s3:*", ["arn:aws:s3:::b", "arn:aws:s3:::b/*"]),
-            allow("*", "arn:aws:s3:::*"),
+            allow("*", ["arn:aws:s3:::b", "arn:aws:s3:::b/*"]),
+            allow("*", ["arn:aws:*:eu-west-1:*:*", "not-an-arn"]),
             allow("iam:*", "arn:aws:iam::111122223333:user/${aws:username}"),
             allow("iam:*", "arn:aws:iam::444455556666:*"),
             allow("ec2:*", "arn:aws:ec2:eu-west-1:*:*"),
-            allow(Condition={"Bool": {"aws:MultiFactorAuthPresent": "true"}}),
+            allow("iam:*", Condition={"Bool": {"aws:MultiFactorAuthPresent": "true"}}),
+            {"NotAction": "iam:*", "Resource": "*", "Condition": {"Bool": {"aws:MultiFactorAuthPresent": "true"}}},
             {"NotAction": "iam:*", "Resource": "arn:aws:s3:::b"},
             {"NotAction": ["iam:*", "*"], "Resource": "*"},
             {"Action": "*", "NotResource": "*"},

@@ -10,6 +10,7 @@ from qrie_dagster.models import Opened, Outcome, ScanKind, ScanType
 from qrie_dagster.store import Store
 from qrie_dagster.store.summary import Scan
 from qrie_dagster.store.tables import SUMMARY
+from qrie_dagster.times import HOUR_MS, now_ms
 
 STARTED = 1_750_000_000_000
 SCAN = Scan(
@@ -43,6 +44,15 @@ def test_the_newest_record_stays(store: Store) -> None:
     assert store.summary.put_newest("last", {"timestamp_ms": 10, "n": 1})
     assert store.summary.put_newest("last", {"timestamp_ms": 11})
     assert store.summary.get("last") == {"Type": "last", "timestamp_ms": 11}
+
+
+def test_a_record_of_the_future_does_not_stay(store: Store) -> None:
+    now = now_ms()
+    store.summary.put("last", {"timestamp_ms": now + HOUR_MS})
+    assert store.summary.put_newest("last", {"timestamp_ms": now})
+    # Clocks a little apart are no reason.
+    assert store.summary.put_newest("last", {"timestamp_ms": now + 60_000})
+    assert not store.summary.put_newest("last", {"timestamp_ms": now})
 
 
 def test_a_change_gets_what_was_there(store: Store) -> None:

@@ -75,8 +75,7 @@ def _update(context: Context, policy_id: str, given: PolicyChange) -> PolicyChan
     find_policy(policy_id)
     before = context.store.policies.get(policy_id)
     if given.status == "active" and before and not before.active:
-        kept = {"severity": before.severity, "remediation": before.remediation, "scope": before.scope}
-        policy_changes.launch(context.store, policy_id, **{**kept, **changes})
+        policy_changes.update(context.store, policy_id, **changes, status="active")
         return _changed(context, policy_id, f"{policy_id} is launched again.", rescan=True)
     after = policy_changes.update(context.store, policy_id, **changes)
     if given.status == "suspended" and after.active:

@@ -44,7 +44,8 @@ SERVICE = Service(
                     absent=frozenset({"NoSuchBucketPolicy"}),
                 ),
                 Detail("Policy", "get_bucket_policy", BUCKET, "Policy", absent=frozenset({"NoSuchBucketPolicy"})),
-                Detail("Acl", "get_bucket_acl", BUCKET, "{Owner: Owner, Grants: Grants}"),
+                # Without grants it would be private, which nobody may conclude from an answer that says nothing.
+                Detail("Acl", "get_bucket_acl", BUCKET, "Grants != `null` && {Owner: Owner, Grants: Grants} || `null`"),
                 Detail("Tagging", "get_bucket_tagging", BUCKET, "TagSet", absent=frozenset({"NoSuchTagSet"})),
             ),
         ),
