@@ -7,7 +7,7 @@ import csv
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 
@@ -35,9 +35,10 @@ RDS = (
 IAM = (("list_users", "Users"), ("list_roles", "Roles"), ("list_groups", "Groups"))
 
 
-def inventory(endpoint: str) -> dict[str, set[str]]:
-    """The ARNs of everything qrie has a resource type for, by account."""
-    return {account.account_id: set(_arns(enter(endpoint, account.account_id))) for account in ACCOUNTS}
+def inventory(endpoint: str, account_ids: Iterable[str] = ()) -> dict[str, set[str]]:
+    """The ARNs of everything qrie has a resource type for, by account; of the organisation's if none is given."""
+    wanted = account_ids or [account.account_id for account in ACCOUNTS]
+    return {account_id: set(_arns(enter(endpoint, account_id))) for account_id in wanted}
 
 
 def _arns(entered: Entered) -> Iterator[str]:
