@@ -1,7 +1,7 @@
 """The roll-up: what the end of a scan changes in ``qrie_summary``. Running it again changes nothing."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,10 +63,22 @@ def append_history(store: Store, record: ScanRecord, now: int) -> None:
             for old in history.get("scans", ())
             if old["scan_id"] != entry["scan_id"] and old["timestamp_ms"] >= since
         ]
-        newest_first = sorted([*kept, entry], key=lambda scan: scan["timestamp_ms"], reverse=True)
-        return {"scans": list(_fitting(newest_first[:HISTORY_LENGTH]))}
+        return {"scans": sorted(_fitting(_most_wanted(kept, entry)), key=_ended, reverse=True)}
 
     store.summary.change(HISTORY, appended)
+
+
+def _ended(scan: Mapping[str, Any]) -> int:
+    ended: int = scan["timestamp_ms"]
+    return ended
+
+
+def _most_wanted(kept: Iterable[dict[str, Any]], entry: dict[str, Any]) -> list[dict[str, Any]]:
+    """The newest first, but complete ones before all others: accounts' own schedules may tick every hour."""
+    newest_first = sorted(kept, key=_ended, reverse=True)
+    whole = [scan for scan in newest_first if scan.get("complete")][: HISTORY_LENGTH // 2]
+    rest = [scan for scan in newest_first if scan not in whole]
+    return [entry, *whole, *rest][:HISTORY_LENGTH]
 
 
 def _fitting(scans: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:

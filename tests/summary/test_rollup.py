@@ -147,6 +147,20 @@ def test_the_history_is_bounded_in_number(store: Store, accounts: list[str]) -> 
     assert history(store)[0]["scan_id"] == "i1"
 
 
+def test_scans_of_everything_stay_in_the_history_however_many_others_there_are(
+    store: Store, accounts: list[str]
+) -> None:
+    whole = [{"scan_id": f"w{n}", "timestamp_ms": NOW - n * DAY_MS, "complete": True} for n in range(1, 28)]
+    hourly = [{"scan_id": f"h{n}", "timestamp_ms": NOW - n, "complete": False} for n in range(1, 400)]
+    store.summary.change(HISTORY, lambda _: {"scans": [*hourly, *whole]})
+    run(store, "i1", accounts[:1])
+    roll_up(store, "i1", NOW + 200)
+    kept = history(store)
+    assert len(kept) == 200
+    assert [entry["scan_id"] for entry in kept[:3]] == ["i1", "h1", "h2"]
+    assert [entry["scan_id"] for entry in kept[-27:]] == [entry["scan_id"] for entry in whole]
+
+
 def test_the_dashboard_record_is_the_sum_of_all_accounts(store: Store, accounts: list[str]) -> None:
     for number, account_id in enumerate(accounts):
         store.summary.set_part(account_id, "Resources", "s3", {"Bucket": 2 + number})
