@@ -170,14 +170,16 @@ def test_a_region_that_hangs_fails_alone(estate: Estate, stack: Stack, proxy: Fa
 
 
 def test_a_killed_worker_is_noticed_and_its_scan_repaired(estate: Estate, stack: Stack, proxy: FaultProxy) -> None:
-    account = estate.accounts[2]
-    estate.client(account, "s3").create_bucket(Bucket=f"killed-{account}")
+    finished, account = estate.accounts[0], estate.accounts[2]
+    for one in (finished, account):
+        estate.client(one, "s3").create_bucket(Bucket=f"killed-{one}")
     questions = Questions(stack)
     proxy.rule = lambda call: Fault(delay=20) if call.account == account else None
 
     dagster, scan = launch(estate, stack, ScanKind.INVENTORY)
     [run] = questions.runs(qrie__scan_id=scan.scan_id)
     eventually(lambda: any(call.account == account for call in list(proxy.seen)), "the middle of the scan")
+    eventually(lambda: f"arn:aws:s3:::killed-{finished}" in stored(estate)[finished], "what the first attempt writes")
     os.kill(eventually(lambda: questions.process(run["runId"]), "the worker"), signal.SIGKILL)
     left = estate.store.accounts.get(account) or pytest.fail("gone")
     proxy.well()
@@ -191,3 +193,5 @@ def test_a_killed_worker_is_noticed_and_its_scan_repaired(estate: Estate, stack:
     assert last.summary["complete"]
     assert last.summary["failed_scopes"]["count"] == 0
     assert f"arn:aws:s3:::killed-{account}" in stored(estate)[account]
+    # One by the attempt that died, one by the next: the scan tells of both.
+    assert last.summary["resources_created"] == 2
