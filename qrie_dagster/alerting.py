@@ -23,6 +23,7 @@ from qrie_dagster.notify import Channel
 from qrie_dagster.settings import Settings
 from qrie_dagster.store import Store
 from qrie_dagster.store.encoding import decode, encode
+from qrie_dagster.store.summary import rows_of
 from qrie_dagster.summary.records import LAST_SCAN
 from qrie_dagster.summary.rollup import DASHBOARD, HISTORY, REGISTRY
 
@@ -42,8 +43,8 @@ class Told:
 
 
 def look(store: Store, settings: Settings, channels: Sequence[Channel], now: int) -> Told:
-    """Queue what changed, then tell it, channel by channel. Reads six records, writes only what changed."""
-    records = store.summary.get_many([ALERT_STATE, DASHBOARD, HISTORY, REGISTRY, *LAST_SCAN.values()])
+    """Queue what changed, then tell it, channel by channel. Reads a few records, writes only what changed."""
+    records = store.summary.get_whole([ALERT_STATE, DASHBOARD, HISTORY, REGISTRY, *LAST_SCAN.values()])
     seen = _situation(records, DriftRules.of(settings), now)
     names = [channel.name for channel in channels]
 
@@ -86,13 +87,11 @@ def _after_delivery(channel: str, events: Any) -> Callable[[AlertState | None], 
 
 
 def _situation(records: dict[str, dict[str, Any]], rules: DriftRules, now: int) -> Situation:
-    registry = records.get(REGISTRY, {}).get("Accounts")
-    ages = records.get(DASHBOARD, {}).get("scope_ages")
     return situation(
         rules,
         {kind: records[type_]["timestamp_ms"] if type_ in records else None for kind, type_ in LAST_SCAN.items()},
-        decode(ages) if ages else (),
-        [Account(**account) for account in decode(registry)] if registry else (),
+        rows_of(records.get(DASHBOARD, {}), "scope_ages"),
+        [Account(**account) for account in rows_of(records.get(REGISTRY, {}), "Accounts")],
         records.get(HISTORY, {}).get("scans", ()),
         now,
     )

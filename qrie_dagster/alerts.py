@@ -65,12 +65,17 @@ class Event(BaseModel):
 
 
 class KnownScan(BaseModel):
-    """What was queued of a scan that ended ``at`` (ms): that it failed, its new findings by ``<policy>/<severity>``."""
+    """What was queued of a scan that ended ``at`` (ms): that it failed, its new findings by ``<policy>/<severity>``.
+
+    ``of`` is what it covered, ``failing`` the set of scopes that it could not read.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     at: int = 0
     failed: bool = False
+    of: str = ""
+    failing: str = ""
     opened: dict[str, int] = Field(default_factory=dict)
 
 
@@ -110,8 +115,20 @@ class EndedScan(BaseModel):
     scan_id: str
     kind: ScanKind
     timestamp_ms: int
+    account_id: str = "all"
+    service: str = "all"
     failed_scopes: dict[str, Any] = Field(default_factory=dict)
     opened: tuple[Opened, ...] = ()
+
+    @property
+    def of(self) -> str:
+        """What it covered: only scans of the same are compared."""
+        return f"{self.kind}/{self.account_id}/{self.service}"
+
+    @property
+    def failing(self) -> str:
+        """The same for the same scopes that could not be read, whatever the reasons; empty if there are none."""
+        return str(self.failed_scopes.get("set", ""))
 
     @property
     def failures(self) -> int:
@@ -239,9 +256,13 @@ def _account_events(before: AlertState, seen: Situation) -> Iterator[_Draft]:
 
 def _scan_events(before: AlertState, seen: Situation, min_severity: int) -> Iterator[_Draft]:
     opened: dict[tuple[str, int], int] = {}
+    failing = {known.of: known.failing for known in sorted(before.scans.values(), key=lambda known: known.at)}
     for scan in sorted(seen.scans, key=lambda scan: (scan.timestamp_ms, scan.scan_id)):
         known = before.scans.get(scan.scan_id, KnownScan())
-        if scan.failures and not known.failed:
+        # What fails for good is told once, and again when something else fails or it had been well in between.
+        changed = not scan.failing or scan.failing != failing.get(scan.of)
+        failing[scan.of] = scan.failing
+        if scan.failures and changed and not known.failed:
             what = "1 scope" if scan.failures == 1 else f"{scan.failures} scopes"
             text = f"{_word(scan.kind).capitalize()}, ended {_when(scan.timestamp_ms)}: {what} could not be read."
             lines = [f"scan {scan.scan_id}", *scan.failed_scopes.get("first", ())]
@@ -273,14 +294,22 @@ def _known_scans(before: Mapping[str, KnownScan], scans: Iterable[EndedScan]) ->
     """Those of the history and some before it: a look that read an older history forgets none."""
     known = {**before, **{scan.scan_id: _known(scan, before.get(scan.scan_id)) for scan in scans}}
     newest_first = sorted(known.items(), key=lambda item: item[1].at, reverse=True)
-    return dict(newest_first[:SCANS_KEPT])
+    # As in the history, scans of everything are kept longest: there are few of them.
+    whole_first = sorted(newest_first, key=lambda item: not item[1].of.endswith("/all/all"))
+    return dict(whole_first[:SCANS_KEPT])
 
 
 def _known(scan: EndedScan, known: KnownScan | None) -> KnownScan:
     """A scan may be summed up again, with more in it; never is less told than before."""
     old = known or KnownScan()
     opened = {_opened_key(found): max(found.count, old.opened.get(_opened_key(found), 0)) for found in scan.opened}
-    return KnownScan(at=scan.timestamp_ms, failed=old.failed or scan.failures > 0, opened={**old.opened, **opened})
+    return KnownScan(
+        at=scan.timestamp_ms,
+        failed=old.failed or scan.failures > 0,
+        of=scan.of,
+        failing=scan.failing,
+        opened={**old.opened, **opened},
+    )
 
 
 def _opened_key(found: Opened) -> str:

@@ -12,7 +12,7 @@ from qrie_dagster.policies.policy import find_policy
 from qrie_dagster.store import Store
 from qrie_dagster.store.dynamo import concurrently
 from qrie_dagster.store.mutes import change_mutes, load_mutes
-from qrie_dagster.summary.rollup import refresh_dashboard
+from qrie_dagster.summary.rollup import DASHBOARD, refresh_dashboard
 from qrie_dagster.summary.totals import FindingTotals, finding_totals
 from qrie_dagster.times import DAY_MS, now_ms
 
@@ -35,6 +35,30 @@ class Muted:
 
     rule: Mute
     findings: int
+
+
+@dataclass(frozen=True)
+class Overdue:
+    """Rules that have ended and mute findings still, and the active accounts of these findings, by id."""
+
+    rules: frozenset[str] = frozenset()
+    accounts: tuple[str, ...] = ()
+
+
+def overdue(store: Store, now: int) -> Overdue:
+    """What is muted still though its rule has ended, by the totals that scans keep: two reads if there is nothing."""
+    ended = {rule.id for rule in load_mutes(store.summary).rules if not rule.holds(now)}
+    board = store.summary.get(DASHBOARD) if ended else None
+    if not board or not ended & board["findings"].get("mutes", {}).keys():
+        return Overdue()
+    rules: set[str] = set()
+    accounts: set[str] = set()
+    for account_id, parts in store.summary.parts(account.account_id for account in store.accounts.active()).items():
+        for (part, _), totals in parts.items():
+            late = ended & FindingTotals(**totals).mutes.keys() if part == "Findings" else set()
+            rules |= late
+            accounts |= {account_id} if late else set()
+    return Overdue(frozenset(rules), tuple(sorted(accounts)))
 
 
 def add(

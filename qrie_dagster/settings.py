@@ -50,7 +50,10 @@ class Settings(BaseSettings):
     external_id: SecretStr | None = Field(None, description="External id that the member roles ask for. A secret.")
     regions: Words = Field(
         default_factory=list,
-        description="Regions to scan, separated by commas; empty means all that an account has enabled.",
+        description=(
+            "Regions to scan, separated by commas; empty means all that an account has enabled. Of those named, an"
+            " account is scanned in the ones it has enabled."
+        ),
     )
     accounts_per_run: int = Field(25, ge=1, le=1000, description="Accounts in one Dagster run of a scan.")
     parallel_accounts: int = Field(2, ge=1, le=32, description="Accounts scanned at the same time within a run.")

@@ -34,13 +34,14 @@ CALM = Situation(NOON)
 LINK = "https://qrie.example/"
 
 
-def scan(scan_id: str, failures: int = 0, at: int = NOON, **opened: int) -> EndedScan:
+def scan(scan_id: str, failures: int = 0, at: int = NOON, set_: str = "", of: str = "all", **opened: int) -> EndedScan:
     """Opened findings as ``S95=2``: two of severity 95."""
     return EndedScan(
         scan_id=scan_id,
         kind=ScanKind.POLICY,
         timestamp_ms=at,
-        failed_scopes={"count": failures, "first": [f"acc/s3/{n}: why" for n in range(failures)]},
+        account_id=of,
+        failed_scopes={"count": failures, "first": [f"acc/s3/{n}: why" for n in range(failures)], "set": set_},
         opened=tuple(Opened(policy="P", severity=int(name[1:]), count=count) for name, count in opened.items()),
     )
 
@@ -95,6 +96,37 @@ def test_a_scan_that_is_summed_up_again_tells_only_what_is_more() -> None:
     state = seen_twice(delivered(state, "a", state.events), Situation(NOON, scans=[scan("s", 0, S95=1)]))
     state = seen_twice(state, Situation(NOON, scans=[scan("s", 2, S95=3)]))
     assert texts(state) == []
+
+
+def test_what_fails_for_good_is_told_when_it_changes() -> None:
+    state, history, told = AlertState(), [], []
+    for number, (failing, of) in enumerate(
+        [
+            ("x", "all"),
+            ("x", "all"),
+            ("", "one"),
+            ("x", "all"),
+            ("xy", "all"),
+            ("xy", "all"),
+            ("", "all"),
+            ("xy", "all"),
+        ]
+    ):
+        history.insert(0, scan(f"s{number}", len(failing), NOON + number, set_=failing, of=of))
+        state = seen_twice(state, Situation(NOON + number, scans=history))
+        told.append(len(texts(state)))
+        state = delivered(state, "a", state.events)
+    assert told == [1, 0, 0, 0, 1, 0, 0, 1]
+
+
+def test_a_scan_of_everything_is_remembered_among_hundreds_of_others() -> None:
+    first = scan("whole", 1, set_="x")
+    state = seen_twice(AlertState(), Situation(NOON, scans=[first]))
+    for number in range(3):
+        others = [scan(f"o{number}-{n}", at=NOON + 1 + 200 * number + n, of="one") for n in range(200)]
+        state = seen_twice(state, Situation(NOON, scans=others))
+    state = delivered(state, "a", state.events)
+    assert texts(seen_twice(state, Situation(NOON, scans=[scan("next", 1, NOON + 999, set_="x")]))) == []
 
 
 def test_a_look_at_an_older_history_makes_nothing_new_again() -> None:

@@ -4,9 +4,11 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 from uuid import uuid4
 
@@ -270,3 +272,45 @@ def test_who_cannot_be_told_is_named(qrie: Qrie, variables: dict[str, str]) -> N
     assert "Alerts cannot be delivered to json-1" in status.stdout
     assert "hushhush" not in status.stdout
     assert json.loads(qrie("status", "--json", **nobody).stdout)["alerts"]["trouble"]
+
+
+@pytest.fixture
+def heard() -> Iterator[tuple[str, list[str]]]:
+    """The URL of a channel, and what it was told."""
+    messages: list[str] = []
+
+    class Listener(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            messages.append(self.rfile.read(int(self.headers["content-length"])).decode())
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Listener) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"json://127.0.0.1:{server.server_port}/x", messages
+        server.shutdown()
+
+
+def test_a_timer_outside_dagster_tells_that_the_loop_has_stopped(qrie: Qrie, heard: tuple[str, list[str]]) -> None:
+    url, messages = heard
+    refused(qrie("alerts", "look"), "nobody to tell", "QRIE_ALERT_URLS")
+    refused(qrie("alerts", "look", QRIE_ALERT_URLS=url), "qrie tables create")
+    qrie("tables", "create")
+    qrie("accounts", "add", "123456789012")
+    told = qrie("alerts", "look", QRIE_ALERT_URLS=url)
+    assert (told.returncode, told.stdout) == (0, "json-1: told of 2 changes\n")
+    assert "Drift of the inventory scan" in messages[0]
+    assert qrie("alerts", "look", QRIE_ALERT_URLS=url).stdout == "Nothing changed.\n"
+    assert len(messages) == 1
+
+
+def test_a_timer_that_can_tell_nobody_says_so(qrie: Qrie) -> None:
+    qrie("tables", "create")
+    qrie("accounts", "add", "123456789012")
+    for _ in range(2):
+        silent = qrie("alerts", "look", QRIE_ALERT_URLS="json://127.0.0.1:9/hushhush")
+        assert (silent.returncode, "json-1" in silent.stdout) == (1, True)
+        assert "hushhush" not in silent.stdout + silent.stderr

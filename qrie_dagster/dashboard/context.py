@@ -13,7 +13,7 @@ from qrie_dagster.launch import Dagster
 from qrie_dagster.models import Account, ScanKind
 from qrie_dagster.settings import Settings
 from qrie_dagster.store import Store
-from qrie_dagster.store.encoding import decode
+from qrie_dagster.store.summary import rows_of
 from qrie_dagster.summary.rollup import DASHBOARD, REGISTRY
 from qrie_dagster.summary.totals import FindingTotals
 
@@ -35,8 +35,8 @@ class Context:
     quick_dagster: Dagster
 
     def estate(self) -> "Estate":
-        """What ``qrie_summary`` holds of the whole estate, in one read."""
-        records = self.store.summary.get_many([DASHBOARD, REGISTRY])
+        """What ``qrie_summary`` holds of the whole estate, in at most two reads."""
+        records = self.store.summary.get_whole([DASHBOARD, REGISTRY])
         return Estate(self.store, records.get(DASHBOARD, {}), records.get(REGISTRY))
 
 
@@ -54,13 +54,13 @@ class Estate:
         if self.registry is None:
             # Tables of an older qrie, before the first scan or change: the registry itself.
             return self.store.accounts.all()
-        return [Account(**facts) for facts in decode(self.registry["Accounts"])]
+        accounts = {facts["account_id"]: Account(**facts) for facts in rows_of(self.registry, "Accounts")}
+        return list(accounts.values())
 
     @cached_property
     def ages(self) -> dict[tuple[ScanKind, str, str], ScopeAge]:
         """The age of every (kind, account, service)."""
-        stored = self.board.get("scope_ages")
-        ages = [ScopeAge(ScanKind(kind), *rest) for kind, *rest in (decode(stored) if stored else ())]
+        ages = [ScopeAge(ScanKind(kind), *rest) for kind, *rest in rows_of(self.board, "scope_ages")]
         return {(age.kind, age.account_id, age.service): age for age in ages}
 
     @cached_property

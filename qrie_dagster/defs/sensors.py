@@ -18,6 +18,7 @@ from dagster import (
 )
 
 from qrie_dagster.defs.alerts import alerts
+from qrie_dagster.defs.ended_mutes import ended_mutes
 from qrie_dagster.defs.findings import policy_findings
 from qrie_dagster.defs.inventory import inventory_assets
 from qrie_dagster.defs.jobs import policy_scan, retire_accounts, roll_up, scan_jobs
@@ -105,5 +106,6 @@ sensors = [
     account_partitions,
     account_schedules,
     alerts,
+    ended_mutes,
     *(_ending_sensor(status, name) for status, name in _ENDINGS.items()),
 ]

@@ -6,7 +6,7 @@ kilobyte. Readers outside the store never see this.
 
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qrie_dagster.errors import StoreError
@@ -15,6 +15,7 @@ VERSION = b"\x01"
 
 # DynamoDB takes items of 400 KB, names and keys included.
 LARGEST = 380_000
+PART = 300_000
 
 
 def encode(value: Any) -> bytes:
@@ -30,6 +31,18 @@ def decode(data: bytes) -> Any:
         return json.loads(zlib.decompress(data[1:]))
     except (zlib.error, ValueError) as error:
         raise StoreError(f"A stored value is damaged: {error}.") from error
+
+
+def encode_in_parts(rows: Sequence[Any]) -> list[bytes]:
+    """A list encoded in as few parts as items of a table can hold next to other attributes, each a list of its own."""
+    whole = encode(list(rows))
+    parts = [whole]
+    count = len(whole) // PART + 1
+    while len(rows) > count and max(map(len, parts)) > PART:
+        step = -(-len(rows) // count)
+        parts = [encode(list(rows[start : start + step])) for start in range(0, len(rows), step)]
+        count += 1
+    return parts
 
 
 def encode_to_fit(configuration: Mapping[str, Any]) -> tuple[bytes, list[str]]:

@@ -2,11 +2,12 @@
 
 Besides the records of the contract there are, by ``Type``:
 ``scan:<id>`` and ``scan:<id>:<account>``, what a scan set out to do and what it did, kept for five weeks;
-``account:<id>``, the totals of one account; ``dashboard``, the totals of all; ``history``, the scans of four weeks;
+``account:<id>``, the totals of one account; ``dashboard``, the totals of all, and ``registry``, the accounts, both with
+further parts in ``<type>:<number>`` where one record cannot hold them; ``history``, the scans of four weeks;
 ``mutes``, the rules by which findings are set aside.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -67,6 +68,30 @@ class SummaryTable:
         except ConditionFailedError:
             return False
         return True
+
+    def put_rows(self, type_: str, record: Mapping[str, Any], field: str, parts: Sequence[bytes]) -> dict[str, Any]:
+        """Write a record unless a newer one is there, with the parts of a list in ``field``.
+
+        The first part is in the record itself, which is returned; the others are in ``<type>:<number>``.
+        """
+        first, *others = parts
+        for number, part in enumerate(others, start=1):
+            self.put_newest(f"{type_}:{number}", {"timestamp_ms": record["timestamp_ms"], field: part})
+        whole = {**record, field: first, "Records": len(parts)}
+        self.put_newest(type_, whole)
+        return whole
+
+    def get_whole(self, types: Iterable[str]) -> dict[str, DynamoItem]:
+        """As ``get_many``, with all parts of their lists for ``rows_of``: one request more where there are several."""
+        records = self.get_many(types)
+        more = {
+            f"{type_}:{number}": type_
+            for type_, record in records.items()
+            for number in range(1, record.get("Records", 1))
+        }
+        for name, part in self.get_many(more).items():
+            records[more[name]].setdefault("More", []).append(part)
+        return records
 
     def change(self, type_: str, change: Callable[[DynamoItem], Mapping[str, Any]]) -> None:
         """Replace a record by a function of what it is now, however many others do the same.
@@ -160,6 +185,15 @@ class SummaryTable:
         self._dynamo.update(
             SUMMARY, {"Type": account_type(account_id)}, remove=[f"{part}:{service}" for service in services]
         )
+
+
+def rows_of(record: Mapping[str, Any], field: str) -> list[Any]:
+    """The list that ``put_rows`` was given, of a record that ``get_whole`` read; empty if there is none.
+
+    Of parts written by two roll-ups at once a row may come twice.
+    """
+    parts = (record, *record.get("More", ()))
+    return [row for part in parts if field in part for row in decode(part[field])]
 
 
 def account_type(account_id: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from hashlib import blake2b
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -14,7 +15,7 @@ LAST_POLICY_SCAN = "last_policy_scan"
 LAST_SCAN = {ScanKind.INVENTORY: LAST_INVENTORY_SCAN, ScanKind.POLICY: LAST_POLICY_SCAN}
 FAILURES_LISTED = 20
 FAILURE_LENGTH = 300
-_NOT_FLAT = {"counts", "failures", "kind", "complete", "failed_scopes", "opened"}
+_NOT_FLAT = {"counts", "failures", "failed_set", "kind", "complete", "failed_scopes", "opened"}
 
 _INVENTORY_COUNTS = (
     "resources_found",
@@ -37,6 +38,7 @@ _POLICY_COUNTS = (
 class ScanRecord(BaseModel):
     """What a scan did, whole. Times in ms; ``failures`` holds the first 20.
 
+    ``failed_set`` is the same for the same account/service/region that failed, whatever the reasons.
     ``complete`` means that every account that was active when the scan began, and every service, was attempted, and
     that every service succeeded somewhere: only such a scan speaks for the whole estate.
     """
@@ -56,6 +58,7 @@ class ScanRecord(BaseModel):
     policies_evaluated: int
     failed_scopes: int
     failures: tuple[str, ...]
+    failed_set: str
     counts: dict[str, int]
     opened: tuple[Opened, ...] = ()
 
@@ -78,7 +81,7 @@ class ScanRecord(BaseModel):
             "kind": self.kind.value,
             "complete": self.complete,
             "opened": [opened.model_dump() for opened in self.opened],
-            "failed_scopes": {"count": self.failed_scopes, "first": first},
+            "failed_scopes": {"count": self.failed_scopes, "first": first, "set": self.failed_set},
         }
 
 
@@ -120,9 +123,15 @@ def scan_record(
         policies_evaluated=len({policy for outcome in outcomes for policy in outcome.policies}),
         failed_scopes=len(failures),
         failures=tuple(failures[:FAILURES_LISTED]),
+        failed_set=_digest(failure.partition(": ")[0] for failure in failures),
         counts={name: sum(getattr(outcome, name) for outcome in outcomes) for name in names},
         opened=_opened(outcomes),
     )
+
+
+def _digest(scopes: Iterable[str]) -> str:
+    names = "\n".join(sorted(set(scopes)))
+    return blake2b(names.encode(), digest_size=8).hexdigest() if names else ""
 
 
 def _opened(outcomes: Iterable[Outcome]) -> tuple[Opened, ...]:

@@ -1,16 +1,16 @@
 """The roll-up: what the end of a scan changes in ``qrie_summary``. Running it again changes nothing."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from qrie_dagster.drift import scope_ages
+from qrie_dagster.drift import ScopeAge, scope_ages
 from qrie_dagster.errors import QrieError
 from qrie_dagster.inventory.services import all_services
 from qrie_dagster.models import Account
 from qrie_dagster.store import Store
-from qrie_dagster.store.encoding import encode
+from qrie_dagster.store.encoding import encode_in_parts
 from qrie_dagster.summary.records import LAST_SCAN, ScanRecord, scan_record
 from qrie_dagster.summary.totals import FindingTotals, add_counts, add_findings
 from qrie_dagster.times import DAY_MS
@@ -22,6 +22,9 @@ HISTORY_DAYS = 28
 HISTORY_LENGTH = 200
 # DynamoDB takes items of 400 KB.
 HISTORY_BYTES = 300_000
+# What a reader can be asked to wait for; an error is whole where it happened, in the account's own item.
+AGE_RECORDS = 30
+ERROR_LENGTHS = (120, 20)
 
 
 @dataclass(frozen=True)
@@ -60,10 +63,22 @@ def append_history(store: Store, record: ScanRecord, now: int) -> None:
             for old in history.get("scans", ())
             if old["scan_id"] != entry["scan_id"] and old["timestamp_ms"] >= since
         ]
-        newest_first = sorted([*kept, entry], key=lambda scan: scan["timestamp_ms"], reverse=True)
-        return {"scans": list(_fitting(newest_first[:HISTORY_LENGTH]))}
+        return {"scans": sorted(_fitting(_most_wanted(kept, entry)), key=_ended, reverse=True)}
 
     store.summary.change(HISTORY, appended)
+
+
+def _ended(scan: Mapping[str, Any]) -> int:
+    ended: int = scan["timestamp_ms"]
+    return ended
+
+
+def _most_wanted(kept: Iterable[dict[str, Any]], entry: dict[str, Any]) -> list[dict[str, Any]]:
+    """The newest first, but complete ones before all others: accounts' own schedules may tick every hour."""
+    newest_first = sorted(kept, key=_ended, reverse=True)
+    whole = [scan for scan in newest_first if scan.get("complete")][: HISTORY_LENGTH // 2]
+    rest = [scan for scan in newest_first if scan not in whole]
+    return [entry, *whole, *rest][:HISTORY_LENGTH]
 
 
 def _fitting(scans: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -95,12 +110,24 @@ def refresh_dashboard(store: Store, accounts: list[Account], now: int) -> dict[s
         "findings": add_findings(findings, now).model_dump(),
         "active_policies": sum(policy.active for policy in launched),
         "policies_launched": [policy.created_ms for policy in launched],
-        # Ages are judged when the dashboard is read: stored are the times, small enough for thousands of accounts.
-        "scope_ages": encode([[a.kind.value, a.account_id, a.service, a.last_success, a.last_error] for a in ages]),
     }
-    # Of two roll-ups at once, the one that began to read later knows more.
-    store.summary.put_newest(DASHBOARD, record)
     # So that no reader has to go through the table of accounts.
-    registry = encode([account.model_dump(mode="json", exclude={"scans"}) for account in accounts])
-    store.summary.put_newest(REGISTRY, {"timestamp_ms": now, "Accounts": registry})
-    return record
+    registry = encode_in_parts([account.model_dump(mode="json", exclude={"scans"}) for account in accounts])
+    store.summary.put_rows(REGISTRY, {"timestamp_ms": now}, "Accounts", registry)
+    # Of two roll-ups at once, the one that began to read later knows more.
+    return store.summary.put_rows(DASHBOARD, record, "scope_ages", _age_parts(ages))
+
+
+def _age_parts(ages: Sequence[ScopeAge]) -> list[bytes]:
+    """Ages are judged when the dashboard is read: stored are the times, and errors as long as there is room for."""
+    parts: list[bytes] = []
+    for length in ERROR_LENGTHS:
+        parts = encode_in_parts(
+            [
+                [a.kind.value, a.account_id, a.service, a.last_success, a.last_error and a.last_error[:length]]
+                for a in ages
+            ]
+        )
+        if len(parts) <= AGE_RECORDS:
+            break
+    return parts

@@ -6,7 +6,7 @@ from typing import Any
 from qrie_dagster.drift import LISTED, DriftRules, ScopeAge, judge_drift, stale_scopes
 from qrie_dagster.models import ScanKind
 from qrie_dagster.store import Store
-from qrie_dagster.store.encoding import decode
+from qrie_dagster.store.summary import rows_of
 from qrie_dagster.summary.records import LAST_SCAN
 from qrie_dagster.summary.rollup import DASHBOARD, HISTORY
 from qrie_dagster.summary.totals import FindingTotals
@@ -25,8 +25,8 @@ _REPAIRED = {
 
 
 def dashboard(store: Store, rules: DriftRules, now: int) -> dict[str, Any]:
-    """The answer of ``GET /summary/dashboard``, from one batch of four records, however large the estate."""
-    records = store.summary.get_many([DASHBOARD, HISTORY, *LAST_SCAN.values()])
+    """The answer of ``GET /summary/dashboard``, in at most two requests, however large the estate."""
+    records = store.summary.get_whole([DASHBOARD, HISTORY, *LAST_SCAN.values()])
     board = records.get(DASHBOARD, {})
     findings = FindingTotals(**board.get("findings", {}))
     weeks = weekly(findings, now)
@@ -59,8 +59,8 @@ def anti_entropy(records: Mapping[str, Mapping[str, Any]], rules: DriftRules, no
     board = records.get(DASHBOARD, {})
     ended = {kind: record["timestamp_ms"] if record else None for kind, record in last.items()}
     drift = judge_drift(rules, ended, board.get("accounts", 0), now)
-    ages = [ScopeAge(ScanKind(kind), *rest) for kind, *rest in _decoded(board.get("scope_ages"))]
-    stale = stale_scopes(rules, ages, now)
+    ages = [ScopeAge(ScanKind(kind), *rest) for kind, *rest in rows_of(board, "scope_ages")]
+    stale = stale_scopes(rules, {(age.kind, age.account_id, age.service): age for age in ages}.values(), now)
     return {
         **{LAST_SCAN[kind]: _scan(kind, record, now) for kind, record in last.items()},
         "drift_detected": drift.detected,
@@ -75,11 +75,6 @@ def anti_entropy(records: Mapping[str, Mapping[str, Any]], rules: DriftRules, no
         },
         "history": records.get(HISTORY, {}).get("scans", []),
     }
-
-
-def _decoded(value: bytes | None) -> list[list[Any]]:
-    rows: list[list[Any]] = decode(value) if value else []
-    return rows
 
 
 def _scan(kind: ScanKind, record: Mapping[str, Any] | None, now: int) -> dict[str, Any]:

@@ -224,6 +224,38 @@ def test_only_accounts_that_succeed_are_materialized(
     assert "AccessDenied" in told[denied]
 
 
+def test_an_account_with_a_bucket_that_refuses_is_materialized_and_says_so(
+    instance: DagsterInstance,
+    resources: dict[str, Any],
+    accounts: list[str],
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    refuse: Callable[..., None],
+) -> None:
+    instance.add_dynamic_partitions(ACCOUNTS_NAME, accounts[:1])
+    enter = AwsAccess.enter
+
+    def denying(self: AwsAccess, account: Account) -> Any:
+        session = enter(self, account)
+        client = session.client("s3", "us-east-1")
+        if not store.resources.index(account.account_id, "s3"):
+            client.create_bucket(Bucket=f"mine-{account.account_id}")
+        refuse(client, "GetBucketVersioning")
+        return session
+
+    monkeypatch.setattr(AwsAccess, "enter", denying)
+    tags = {RANGE_START: accounts[0], RANGE_END: accounts[0]}
+    assert execute("inventory_s3", instance, resources, **tags).success
+    metadata = materialized(instance, "inventory", "s3")[accounts[0]]
+    assert "GetBucketVersioning: AccessDenied" in str(metadata["failures"].value)
+    assert observed(instance, "inventory", "s3") == {}
+    results = checked(instance, resources)
+    assert not results["inventory/s3", COMPLETE].passed
+    assert "GetBucketVersioning" in str(results["inventory/s3", COMPLETE].metadata["failures"])
+    stale = results["inventory/s3", STALE].metadata
+    assert stale["stale_scopes"].value == len(accounts) - 1
+
+
 def test_a_run_in_which_every_account_fails_has_failed(
     instance: DagsterInstance, resources: dict[str, Any], accounts: list[str], denied: str
 ) -> None:

@@ -177,9 +177,11 @@ def test_a_region_that_hangs_fails_alone(estate: Estate, stack: Stack, proxy: Fa
 
 
 def test_a_killed_worker_is_noticed_and_the_next_scan_repairs(estate: Estate, stack: Stack, proxy: FaultProxy) -> None:
-    account = estate.accounts[2]
+    finished, account = estate.accounts[0], estate.accounts[2]
     last = last_scan(estate)
     estate.client(account, "s3").create_bucket(Bucket=f"killed-{account}")
+    # Of the first service that the worker looks at.
+    volume = estate.client(finished, "ec2").create_volume(AvailabilityZone="eu-west-1a", Size=1)["VolumeId"]
     proxy.rule = lambda call: Fault(delay=20) if call.account == account else None
     questions = Questions(stack)
     dagster, scan = launch(estate, stack, ScanKind.INVENTORY)
@@ -188,6 +190,7 @@ def test_a_killed_worker_is_noticed_and_the_next_scan_repairs(estate: Estate, st
     for attempt in (1, 2):
         runs = eventually(lambda n=attempt: runs_of(questions, scan.scan_id, n), f"attempt {attempt}")
         eventually(lambda: any(call.account == account for call in list(proxy.seen)), "the middle of the scan")
+        eventually(lambda: any(volume in arn for arn in stored(estate)[finished]), "what the first attempt writes")
         os.kill(eventually(lambda run=runs[0]: questions.process(run["runId"]), "its process"), signal.SIGKILL)
         proxy.seen.clear()
     proxy.well()
@@ -197,6 +200,8 @@ def test_a_killed_worker_is_noticed_and_the_next_scan_repairs(estate: Estate, st
     assert ended.summary is not None
     assert not ended.summary["complete"]
     assert any("not attempted" in line for line in ended.summary["failed_scopes"]["first"])
+    # Written by the attempt that died first, and told all the same.
+    assert ended.summary["resources_created"] == 1
     assert last_scan(estate) == last
     left = estate.store.accounts.get(account) or pytest.fail("gone")
     assert all((left.scan(ScanKind.INVENTORY, name).last_success or 0) < scan.started_ms for name in all_services())

@@ -6,6 +6,7 @@ the collector to the tables; only AWS and DynamoDB are models.
 """
 
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,12 +23,14 @@ from qrie_dagster import observations, scan
 from qrie_dagster.errors import StoreError
 from qrie_dagster.inventory import collector
 from qrie_dagster.models import GLOBAL, Account, Collected, Outcome, ScanKind, ScanType
+from qrie_dagster.mutes import Mute
 from qrie_dagster.policies.policy import Status, Surroundings
 from qrie_dagster.reconcile import content_hash
 from qrie_dagster.scan import InventoryScanner, PolicyScanner
 from qrie_dagster.store import dynamo as edge
 from qrie_dagster.store.encoding import decode
 from qrie_dagster.store.launched_policies import LaunchedPolicy
+from qrie_dagster.store.mutes import change_mutes
 from qrie_dagster.store.summary import Scan
 from qrie_dagster.store.tables import ACCOUNTS as ACCOUNTS_TABLE
 from qrie_dagster.store.tables import FINDINGS, RESOURCES, SUMMARY
@@ -100,6 +103,7 @@ class Loop(RuleBasedStateMachine):
         self.steps = 0
         self.scans = 0
         self.suspended_once: set[str] = set()
+        self.muted: set[str] = set()
         self.times_open: dict[tuple[str, ...], list[list[int]]] = {}
         self.launched: dict[str, LaunchedPolicy] = {}
         self.collected: dict[Task, Collected] = {}
@@ -297,6 +301,18 @@ class Loop(RuleBasedStateMachine):
         self.store.policies.launch(policy)
         self.store_faults = faults
         self.launched[policy.policy_id] = policy
+
+    @rule(policy=st.sampled_from(sorted(POLICIES)), muted=st.booleans())
+    def mute(self, policy: str, muted: bool) -> None:
+        """People mute a policy, or no longer; what that does to findings at once is left to the scans here."""
+        rule = Mute(id=f"mute-{policy}", reason="r", author="a", created_ms=1, policy=policy)
+        faults, self.store_faults = self.store_faults, []
+        change_mutes(
+            self.store.summary,
+            lambda rules: [*(old for old in rules if old.id != rule.id), *([rule] if muted else [])],
+        )
+        self.store_faults = faults
+        self.muted = self.muted | {policy} if muted else self.muted - {policy}
 
     # Scans.
 
@@ -517,6 +533,9 @@ class Loop(RuleBasedStateMachine):
             for policy, launched in self.launched.items()
             if launched.active and violates(policy, place, state)
         }
+        for (_, policy), item in self.dynamo.tables[FINDINGS].items():
+            muted = item["State"] == "ACTIVE" and policy in self.muted
+            assert item.get("Muted") == (f"mute-{policy}" if muted else None)
         parts = self.store.summary.parts(ACCOUNTS)
         for account_id in ACCOUNTS:
             types = {place.arn: place.resource_type for place in there if place.account_id == account_id}
@@ -550,6 +569,10 @@ def check_counts(outcome: Outcome, changes: list[Changed], dynamo: MemoryDynamo)
     opened = [c for c in found if c.after and c.after["State"] == "ACTIVE" and not _was_active(c)]
     assert outcome.findings_created == len(opened)
     assert outcome.findings_closed == sum(bool(c.after and c.after["State"] == "RESOLVED") for c in found)
+    news = [c for c in found if _is_open(c.after) and not _is_open(c.before)]
+    assert Counter({(told.policy, told.severity): told.count for told in outcome.opened}) == Counter(
+        (c.key[1], c.after["Severity"]) for c in news if c.after
+    )
     assert outcome.findings_updated == len(found) - outcome.findings_created - outcome.findings_closed
 
     written = [c for c in changes if c.table == RESOURCES]
@@ -565,6 +588,11 @@ def check_counts(outcome: Outcome, changes: list[Changed], dynamo: MemoryDynamo)
     assert created - buried <= outcome.resources_created <= created
     assert deleted - buried <= outcome.resources_deleted <= deleted
     assert changed - buried <= outcome.resources_updated <= len(rewritten)
+
+
+def _is_open(item: Mapping[str, Any] | None) -> bool:
+    """Whether it counts as open: muted ones do not."""
+    return bool(item and item["State"] == "ACTIVE" and "Muted" not in item)
 
 
 def _was_active(changed: Changed) -> bool:

@@ -233,6 +233,17 @@ def test_the_last_policy_record_has_the_fields_of_the_contract() -> None:
     assert "resources_found" not in written
 
 
+def test_the_set_of_failed_scopes_is_the_same_whatever_the_reasons() -> None:
+    def failing(*failures: str) -> str:
+        found = record([*all_of(A), outcome(B, "s3", failures=failures), outcome(B, "ec2")])
+        digest: str = found.as_history()["failed_scopes"]["set"]
+        return digest
+
+    assert failing(f"{B}/s3/global: one", f"{B}/s3/global: two") == failing(f"{B}/s3/global: request 5")
+    assert failing(f"{B}/s3/global: one") != failing(f"{B}/s3/us-east-1: one")
+    assert failing() == ""
+
+
 def test_the_history_tells_kind_and_completeness() -> None:
     entry = record(all_of(A)).as_history()
     assert (entry["kind"], entry["complete"]) == ("inventory", False)

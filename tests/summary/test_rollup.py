@@ -1,19 +1,24 @@
 import json
 from collections.abc import Callable
+from random import randrange
 from secrets import token_hex
 from typing import Any
 
 import pytest
+from memory_dynamo import MemoryDynamo, memory_store
 
+from qrie_dagster.drift import DriftRules
 from qrie_dagster.errors import QrieError
 from qrie_dagster.findings import Finding, State
 from qrie_dagster.inventory.services import all_services
-from qrie_dagster.models import Account, Outcome, ScanKind, ScanType
+from qrie_dagster.models import Account, Outcome, ScanKind, ScanType, ServiceScan
 from qrie_dagster.store import Store
 from qrie_dagster.store.launched_policies import LaunchedPolicy
-from qrie_dagster.store.summary import Scan
+from qrie_dagster.store.summary import Scan, rows_of
+from qrie_dagster.summary import rollup
 from qrie_dagster.summary.records import LAST_INVENTORY_SCAN, LAST_POLICY_SCAN
-from qrie_dagster.summary.rollup import DASHBOARD, HISTORY, refresh_dashboard, roll_up
+from qrie_dagster.summary.rollup import DASHBOARD, HISTORY, REGISTRY, refresh_dashboard, roll_up
+from qrie_dagster.summary.status import dashboard
 from qrie_dagster.summary.totals import finding_totals
 from qrie_dagster.times import DAY_MS
 
@@ -142,6 +147,20 @@ def test_the_history_is_bounded_in_number(store: Store, accounts: list[str]) -> 
     assert history(store)[0]["scan_id"] == "i1"
 
 
+def test_scans_of_everything_stay_in_the_history_however_many_others_there_are(
+    store: Store, accounts: list[str]
+) -> None:
+    whole = [{"scan_id": f"w{n}", "timestamp_ms": NOW - n * DAY_MS, "complete": True} for n in range(1, 28)]
+    hourly = [{"scan_id": f"h{n}", "timestamp_ms": NOW - n, "complete": False} for n in range(1, 400)]
+    store.summary.change(HISTORY, lambda _: {"scans": [*hourly, *whole]})
+    run(store, "i1", accounts[:1])
+    roll_up(store, "i1", NOW + 200)
+    kept = history(store)
+    assert len(kept) == 200
+    assert [entry["scan_id"] for entry in kept[:3]] == ["i1", "h1", "h2"]
+    assert [entry["scan_id"] for entry in kept[-27:]] == [entry["scan_id"] for entry in whole]
+
+
 def test_the_dashboard_record_is_the_sum_of_all_accounts(store: Store, accounts: list[str]) -> None:
     for number, account_id in enumerate(accounts):
         store.summary.set_part(account_id, "Resources", "s3", {"Bucket": 2 + number})
@@ -161,3 +180,49 @@ def test_the_dashboard_record_is_the_sum_of_all_accounts(store: Store, accounts:
 def test_the_dashboard_counts_active_accounts_only(store: Store, accounts: list[str]) -> None:
     store.accounts.set_status(accounts[0], "suspended")
     assert refresh_dashboard(store, store.accounts.all(), NOW)["accounts"] == 1
+
+
+@pytest.mark.parametrize(("length", "number"), [(30, 100), (150, 10_000), (1000, 10_000)])
+def test_the_dashboard_holds_ten_thousand_accounts_that_all_fail(length: int, number: int) -> None:
+    """A record of DynamoDB holds 400 KB, which the memory insists on."""
+    dynamo = MemoryDynamo()
+    memory = memory_store(dynamo)
+    accounts = [
+        Account(
+            account_id=f"{n * 99_999_989 % 10**12:012d}",
+            name=token_hex(16),
+            ou_path=f"/{token_hex(16)}",
+            tags={"owner": token_hex(16)},
+            scans={
+                kind: {
+                    service: ServiceScan(last_success=NOW - randrange(10**9), last_error=token_hex(length // 2))
+                    for service in all_services()
+                }
+                for kind in ScanKind
+            },
+        )
+        for n in range(number)
+    ]
+    refresh_dashboard(memory, accounts, NOW)
+    reads: list[str] = []
+    dynamo.before = lambda operation, _table: reads.append(operation)
+    loop = dashboard(memory, DriftRules(192, 26), NOW + 20 * DAY_MS)["anti_entropy"]
+    assert len(reads) <= 2
+    assert loop["stale_scopes"]["count"] == number * 2 * len(all_services())
+    assert all(len(stale["last_error"]) == min(length, 120) for stale in loop["stale_scopes"]["first"])
+    reads.clear()
+    records = memory.summary.get_whole([REGISTRY, DASHBOARD])
+    assert len(reads) <= 2
+    assert rows_of(records[REGISTRY], "Accounts") == [one.model_dump(exclude={"scans"}) for one in accounts]
+
+
+def test_errors_are_shortened_where_even_many_records_would_not_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rollup, "AGE_RECORDS", 1)
+    accounts = [
+        Account(account_id=f"{n:012d}", scans={ScanKind.POLICY: {"s3": ServiceScan(last_error=token_hex(400))}})
+        for n in range(5_000)
+    ]
+    memory = memory_store(MemoryDynamo())
+    refresh_dashboard(memory, accounts, NOW)
+    rows = rows_of(memory.summary.get_whole([DASHBOARD])[DASHBOARD], "scope_ages")
+    assert {len(error) for *_, error in rows if error} == {20}
