@@ -30,7 +30,7 @@ function row(account) {
   return h(
     "tr",
     { class: "row" },
-    h("td", {}, h("strong", {}, account.name || account.account_id), h("div", { class: "muted mono" }, account.account_id)),
+    h("td", { class: "arn" }, h("strong", {}, account.name || account.account_id), h("div", { class: "muted mono" }, account.account_id)),
     h("td", { class: "wide-only" }, account.ou),
     h("td", { class: "wide-only" }, account.customer),
     h("td", {}, h("span", { class: `badge ${ONBOARDING[account.onboarding]}` }, account.onboarding), account.onboarding === "ready" ? null : h("div", { class: "muted" }, account.onboarding_note)),
