@@ -82,6 +82,7 @@ class Dagster:
 
     def __init__(self, settings: Settings, timeout_seconds: float = 60) -> None:
         self._url = settings.dagster_url.rstrip("/")
+        self._link = settings.dagster_ui
         self._chunk = settings.accounts_per_run
         self._http = httpx.Client(base_url=self._url, timeout=timeout_seconds)
 
@@ -166,7 +167,7 @@ class Dagster:
             if ended > SUM_UP_SECONDS:
                 raise QrieError(
                     f"The runs of scan {scan.scan_id} ended, but nobody summed it up: is dagster-daemon running?"
-                    f" Its runs are on {self._url}/runs."
+                    f" Its runs are on {self._link}/runs."
                 )
             sleep(POLL_SECONDS)
 

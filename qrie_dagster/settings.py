@@ -5,6 +5,7 @@ Validated as a whole when a process starts: a wrong value ends it with one sente
 
 import re
 from functools import cache
+from ipaddress import ip_network
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
@@ -92,9 +93,17 @@ class Settings(BaseSettings):
     dashboard_host: str = Field("127.0.0.1", min_length=1, description="Address the dashboard binds to.")
     dashboard_port: int = Field(8010, ge=1, le=65535, description="Port of the dashboard.")
     dashboard_url: Url | None = Field(
-        None, description="Where people reach the dashboard, for links in alerts; empty means its own address."
+        None, description="Where people reach the dashboard, for links to it; empty means its own address."
     )
-    dagster_url: Url = Field("http://127.0.0.1:3000", description="Where Dagster's webserver answers.")
+    trusted_proxies: Words = Field(
+        default_factory=list,
+        description="Addresses or networks of proxies in front of the dashboard, separated by commas; what they say of"
+        " their clients is believed.",
+    )
+    dagster_url: Url = Field("http://127.0.0.1:3000", description="Where Dagster's webserver answers qrie.")
+    dagster_link: Url | None = Field(
+        None, description="Where people reach Dagster, for links to it; empty means `QRIE_DAGSTER_URL`."
+    )
     api_token: SecretStr | None = Field(
         None,
         min_length=16,
@@ -121,7 +130,7 @@ class Settings(BaseSettings):
         description="Hours (UTC) such as `22-06` in which only drift and new critical findings are told at once.",
     )
 
-    @field_validator("regions", "cors_origins", mode="before")
+    @field_validator("regions", "cors_origins", "trusted_proxies", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
@@ -132,6 +141,7 @@ class Settings(BaseSettings):
         "external_id",
         "api_token",
         "dashboard_url",
+        "dagster_link",
         "alert_sns_topic_arn",
         "alert_urls",
         "alert_quiet_hours",
@@ -147,6 +157,17 @@ class Settings(BaseSettings):
         for region in value:
             if not is_region(region):
                 raise ValueError(f"must be AWS regions such as eu-west-1, separated by commas; {region!r} is none")
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _proxies(cls, value: list[str]) -> list[str]:
+        for proxy in value:
+            try:
+                ip_network(proxy)
+            except ValueError:
+                example = "10.0.0.7 or 10.0.0.0/24"
+                raise ValueError(f"must be addresses or networks such as {example}; {proxy!r} is none") from None
         return value
 
     @field_validator("role_name_pattern")
@@ -172,6 +193,11 @@ class Settings(BaseSettings):
     def dashboard_link(self) -> str:
         """The address of the dashboard, as people are told it."""
         return self.dashboard_url or f"http://{self.dashboard_host}:{self.dashboard_port}/"
+
+    @property
+    def dagster_ui(self) -> str:
+        """The address of Dagster, as people are told it, without a slash at the end."""
+        return (self.dagster_link or self.dagster_url).rstrip("/")
 
     def role_arn(self, account_id: str) -> str:
         """The ARN of the role that qrie assumes in a member account."""

@@ -4,6 +4,7 @@ import time
 from datetime import UTC, datetime
 
 SECOND_MS = 1_000
+MINUTE_MS = 60_000
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 # How far the clocks of two machines may be apart before a time counts as one of the future.

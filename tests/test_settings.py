@@ -67,6 +67,10 @@ WRONG = [
     ("DASHBOARD_PORT", "65536", "less than or equal to 65535"),
     ("DASHBOARD_PORT", "", "integer"),
     ("DAGSTER_URL", "127.0.0.1:3000", "https?"),
+    ("DAGSTER_LINK", "dagster.example", "https?"),
+    ("TRUSTED_PROXIES", "10.0.0.7,proxy.example", "addresses or networks"),
+    ("TRUSTED_PROXIES", "*", "addresses or networks"),
+    ("TRUSTED_PROXIES", "10.0.0.7/24", "addresses or networks"),
 ]
 
 
@@ -117,8 +121,16 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QRIE_REGIONS", " eu-west-1, us-gov-west-1,,ap-southeast-2 ")
     monkeypatch.setenv("QRIE_CORS_ORIGINS", "https://a.example,https://b.example")
     found = load_settings()
+    monkeypatch.setenv("QRIE_TRUSTED_PROXIES", "10.0.0.7, fd00::/8")
+    assert load_settings().trusted_proxies == ["10.0.0.7", "fd00::/8"]
     assert found.regions == ["eu-west-1", "us-gov-west-1", "ap-southeast-2"]
     assert found.cors_origins == ["https://a.example", "https://b.example"]
+
+
+def test_links_to_dagster_lead_to_its_server_unless_said_otherwise() -> None:
+    found = load_settings(dagster_url="http://10.0.0.9:3000/")
+    assert found.dagster_ui == "http://10.0.0.9:3000"
+    assert load_settings(dagster_link="https://dagster.example/").dagster_ui == "https://dagster.example"
 
 
 def test_a_dotenv_file_is_read(tmp_path: Path) -> None:

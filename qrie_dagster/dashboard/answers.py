@@ -33,7 +33,10 @@ class Session(BaseModel):
 
 
 class AccountRow(BaseModel):
-    """A registered account. ``onboarding`` says how far qrie is with it, ``onboarding_note`` says it in a sentence."""
+    """A registered account. ``onboarding`` says how far qrie is with it, ``onboarding_note`` says it in a sentence.
+
+    ``schedule_overrides`` are cron expressions (UTC) by kind of scan, for scans besides those of all accounts.
+    """
 
     account_id: str
     name: str
@@ -47,7 +50,20 @@ class AccountRow(BaseModel):
     onboarding_note: str
     last_inventory_at: Time | None
     last_policy_scan_at: Time | None
+    schedule_overrides: dict[str, str]
     dagster_url: str
+
+
+Cron = Annotated[str, Field(max_length=100, description="Five fields, UTC.", examples=["0 */6 * * *"])]
+
+
+class ScheduleGiven(BaseModel):
+    """When an account is scanned besides the scans of all; what is left out is scanned with all others only."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    inventory: Cron | None = None
+    policy: Cron | None = None
 
 
 class ServiceRow(BaseModel):
@@ -136,6 +152,7 @@ class PolicyRow(BaseModel):
     resource_type: str
     severity_band: Band
     default_severity: int
+    default_remediation: str
     controls: list[str]
 
 
@@ -147,10 +164,14 @@ class LaunchedScan(BaseModel):
 
 
 class PolicyChanged(PolicyRow):
-    """A policy after a change. ``scan`` is what now applies it to the findings, null if nothing does yet."""
+    """A policy after a change. ``scan`` is what now applies it to the findings, null if nothing does yet.
+
+    ``waits_for_scan`` says that something should, and could not be started.
+    """
 
     message: str
     scan: LaunchedScan | None
+    waits_for_scan: bool = False
 
 
 class PolicyDeleted(BaseModel):
@@ -359,6 +380,7 @@ class ScanState(BaseModel):
     """How far a scan is: (account, service) pairs done of planned.
 
     It is ``running``, then ``summing_up``, then ``ended`` with its ``result``; ``unknown`` when Dagster does not tell.
+    ``note`` asks a question when nothing happens for minutes.
     """
 
     scan_id: str
@@ -372,6 +394,7 @@ class ScanState(BaseModel):
     planned: int
     runs: list[str]
     dagster_url: str
+    note: str | None = None
     result: ScanEntry | None = None
 
 

@@ -46,6 +46,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         HTTPStatus.FORBIDDEN,
         HTTPStatus.NOT_FOUND,
         HTTPStatus.CONFLICT,
+        HTTPStatus.TOO_MANY_REQUESTS,
         HTTPStatus.SERVICE_UNAVAILABLE,
     )
 }
@@ -66,7 +67,7 @@ def create_app(settings: Settings, token: str | None = None) -> FastAPI:
         DriftRules.of(settings),
         keys,
         Tokens(keys),
-        Guesses(),
+        Guesses(keys),
         Dagster(settings),
         Dagster(settings, DAGSTER_PATIENCE_SECONDS),
     )

@@ -11,6 +11,7 @@ from qrie_dagster.drift import DriftRules, ScopeAge
 from qrie_dagster.inventory.services import all_services
 from qrie_dagster.launch import Dagster
 from qrie_dagster.models import Account, ScanKind
+from qrie_dagster.policies.policy import Policy, all_policies
 from qrie_dagster.settings import Settings
 from qrie_dagster.store import Store
 from qrie_dagster.store.summary import rows_of
@@ -33,6 +34,14 @@ class Context:
     guesses: Guesses
     dagster: Dagster
     quick_dagster: Dagster
+
+    def policies(self) -> dict[str, Policy]:
+        """Every policy by id, with the severity and the remediation that people gave it."""
+        launched = self.store.policies.some(all_policies())
+        return {
+            name: launched[name].applied_to(policy) if name in launched else policy
+            for name, policy in all_policies().items()
+        }
 
     def estate(self) -> "Estate":
         """What ``qrie_summary`` holds of the whole estate, in at most two reads."""

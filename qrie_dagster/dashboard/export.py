@@ -5,17 +5,20 @@ Each writer yields at least once, and only after it has seen the first row.
 
 import csv
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from io import StringIO
 from itertools import chain, islice
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from qrie_dagster.dashboard.answers import FindingRow
 from qrie_dagster.dashboard.ocsf import compliance_finding
 from qrie_dagster.dashboard.sarif import SARIF_TAIL, sarif_head, sarif_result
+from qrie_dagster.policies.policy import Policy
 
 T = TypeVar("T")
+# By id, as they are launched: with the severity and the remediation that people gave them.
+Policies: TypeAlias = Mapping[str, Policy]
 
 COLUMNS = (
     "arn",
@@ -44,10 +47,10 @@ class Format:
 
     media_type: str
     suffix: str
-    write: Callable[[Iterable[FindingRow]], Iterator[str]]
+    write: Callable[[Iterable[FindingRow], Policies], Iterator[str]]
 
 
-def write_csv(rows: Iterable[FindingRow]) -> Iterator[str]:
+def write_csv(rows: Iterable[FindingRow], _policies: Policies) -> Iterator[str]:
     """One line per finding, evidence as JSON. A cell that a spreadsheet would run is preceded by an apostrophe."""
     head: list[str] = list(COLUMNS)
     for batch in _batches(rows):
@@ -65,19 +68,19 @@ def _cell(value: Any) -> str:
     return f"'{text}" if text.startswith(FORMULA) else text
 
 
-def write_json(rows: Iterable[FindingRow]) -> Iterator[str]:
+def write_json(rows: Iterable[FindingRow], _policies: Policies) -> Iterator[str]:
     """An array of findings as the API shows them."""
     return _array("[", (row.model_dump(mode="json") for row in rows), "]\n")
 
 
-def write_ocsf(rows: Iterable[FindingRow]) -> Iterator[str]:
+def write_ocsf(rows: Iterable[FindingRow], policies: Policies) -> Iterator[str]:
     """An array of OCSF Compliance Findings."""
-    return _array("[", map(compliance_finding, rows), "]\n")
+    return _array("[", (compliance_finding(row, policies.get(row.policy)) for row in rows), "]\n")
 
 
-def write_sarif(rows: Iterable[FindingRow]) -> Iterator[str]:
+def write_sarif(rows: Iterable[FindingRow], policies: Policies) -> Iterator[str]:
     """A SARIF log of one run."""
-    return _array(sarif_head(), map(sarif_result, rows), SARIF_TAIL)
+    return _array(sarif_head(policies.values()), map(sarif_result, rows), SARIF_TAIL)
 
 
 def _array(head: str, values: Iterable[Any], tail: str) -> Iterator[str]:

@@ -57,4 +57,4 @@ def _kind_and_name(path: str) -> tuple[str, str]:
 def asset_url(dagster_url: str, key: str, account_id: str) -> str:
     """The account's partition of an asset in Dagster."""
     query = urlencode({"view": "partitions", "partition": account_id})
-    return f"{dagster_url.rstrip('/')}/assets/{key}?{query}"
+    return f"{dagster_url}/assets/{key}?{query}"

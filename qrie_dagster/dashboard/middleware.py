@@ -7,16 +7,18 @@ from uuid import uuid4
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from qrie_dagster.dashboard.auth import CSRF_HEADER, SESSION_COOKIE, Keys
+from qrie_dagster.dashboard.auth import CSRF_HEADER, SESSION_COOKIE, Guesses, Keys
 from qrie_dagster.times import now_ms
 
 log = logging.getLogger(__name__)
 
 REQUEST_ID = "x-request-id"
-OPEN_PATHS = {"/healthz", "/login"}
+# The page itself holds no data: what it asks for wants the token. So a link to it from elsewhere, with which browsers
+# send no strict cookie, does not lead those who are logged in to the login.
+OPEN_PATHS = {"/", "/healthz", "/login"}
 OPEN_FOLDER = "/static/"
 READING = {"GET", "HEAD", "OPTIONS"}
 HEADERS = {
@@ -35,6 +37,21 @@ HEADERS = {
 def message(status: int, text: str, headers: dict[str, str] | None = None) -> Response:
     """An error as clients expect it."""
     return JSONResponse({"message": text}, status, headers)
+
+
+def too_many(seconds: int) -> tuple[str, dict[str, str]]:
+    """What somebody is told who has to wait, in words and as a header."""
+    return f"Too many wrong tokens. Try again in {seconds} seconds.", {"Retry-After": str(seconds)}
+
+
+def client_of(request: HTTPConnection) -> str:
+    """The address that a request comes from."""
+    return request.client.host if request.client else ""
+
+
+def _unauthorized() -> Response:
+    text = "Say who you are: 'Authorization: Bearer' and the token of QRIE_API_TOKEN."
+    return message(HTTPStatus.UNAUTHORIZED, text, {"WWW-Authenticate": "Bearer"})
 
 
 class Envelope:
@@ -84,6 +101,8 @@ class Guard:
     def __init__(self, app: ASGIApp, keys: Keys) -> None:
         self.app = app
         self.keys = keys
+        # Besides those at the login: a script with an old token locks nobody out of the page.
+        self.guesses = Guesses(keys)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -101,15 +120,18 @@ class Guard:
         if path in OPEN_PATHS or path.startswith(OPEN_FOLDER):
             return None
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and self.keys.is_token(given.strip()):
-            return None
+        if scheme.lower() == "bearer":
+            return self._refusal_of_token(request, given.strip())
         session = request.cookies.get(SESSION_COOKIE, "")
         if not scheme and self.keys.is_session(session, now_ms()):
             return self._refusal_of_change(request, session)
-        if path == "/":
-            return RedirectResponse("/login", HTTPStatus.SEE_OTHER)
-        text = "Say who you are: 'Authorization: Bearer' and the token of QRIE_API_TOKEN."
-        return message(HTTPStatus.UNAUTHORIZED, text, {"WWW-Authenticate": "Bearer"})
+        return _unauthorized()
+
+    def _refusal_of_token(self, request: HTTPConnection, given: str) -> Response | None:
+        guess = self.guesses.guess(client_of(request), given, now_ms())
+        if guess.wait_seconds:
+            return message(HTTPStatus.TOO_MANY_REQUESTS, *too_many(guess.wait_seconds))
+        return None if guess.right else _unauthorized()
 
     def _refusal_of_change(self, request: HTTPConnection, session: str) -> Response | None:
         if request.scope["method"] in READING:

@@ -6,7 +6,7 @@ from typing import Any
 
 from qrie_dagster.dashboard.answers import FindingRow
 from qrie_dagster.findings import Reason, State
-from qrie_dagster.policies.policy import Policy, all_policies
+from qrie_dagster.policies.policy import Policy
 from qrie_dagster.times import as_ms
 
 OCSF_VERSION = "1.5.0"
@@ -18,9 +18,8 @@ SUPPRESSED = (3, "Suppressed")
 SEVERITY = {"critical": (5, "Critical"), "high": (4, "High"), "medium": (3, "Medium"), "low": (2, "Low")}
 
 
-def compliance_finding(row: FindingRow) -> dict[str, Any]:
-    """One event."""
-    policy = all_policies().get(row.policy)
+def compliance_finding(row: FindingRow, policy: Policy | None) -> dict[str, Any]:
+    """One event; ``policy`` as it is launched, None if there is no such policy any more."""
     activity_id, activity = ACTIVITY[row.state]
     status_id, status = SUPPRESSED if row.muted else STATUS[row.state]
     severity_id, severity = SEVERITY[row.severity_band]

@@ -151,14 +151,18 @@ class Findings:
         """One page and the token of the next."""
         position = self._context.tokens.open(token, query.question)
         if query.arn:
-            page = Page([f for f in self._context.store.findings.of_resource(query.arn) if query.matches(f)], None)
+            page = Page(self._of_resource(query, query.arn), None)
         else:
             page = fill(self._groups(query), self._fetch(query), size, position)
         return list(map(self._rows(), page.rows)), self._context.tokens.seal(page.position, query.question)
 
     def all(self, query: FindingQuery) -> Iterator[FindingRow]:
         """Every finding, read page after page as it is taken."""
-        return map(self._rows(), walk(self._groups(query), self._fetch(query)))
+        found = self._of_resource(query, query.arn) if query.arn else walk(self._groups(query), self._fetch(query))
+        return map(self._rows(), found)
+
+    def _of_resource(self, query: FindingQuery, arn: str) -> list[Finding]:
+        return [finding for finding in self._context.store.findings.of_resource(arn) if query.matches(finding)]
 
     def _groups(self, query: FindingQuery) -> list[Group]:
         known = _known_service(query.service)
@@ -204,7 +208,7 @@ class Findings:
             mute_id=finding.muted,
             mute_reason=mute_reason,
             console_url=console_url(finding.arn),
-            dagster_url=asset_url(self._context.settings.dagster_url, "policy_findings", account_id),
+            dagster_url=asset_url(self._context.settings.dagster_ui, "policy_findings", account_id),
         )
 
 
@@ -240,7 +244,7 @@ class Resources:
         return fetch
 
     def _row_of(self, estate: Estate) -> Callable[[KeptResource], ResourceRow]:
-        dagster_url = self._context.settings.dagster_url
+        dagster_url = self._context.settings.dagster_ui
 
         def row(kept: KeptResource) -> ResourceRow:
             found = kept.resource

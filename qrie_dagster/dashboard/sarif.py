@@ -2,25 +2,26 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from importlib.metadata import version
 from typing import Any
 from urllib.parse import quote
 
 from qrie_dagster.dashboard.answers import FindingRow
 from qrie_dagster.findings import Reason, State
-from qrie_dagster.policies.policy import Policy, all_policies, band
+from qrie_dagster.policies.policy import Policy, band
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 LEVELS = {"critical": "error", "high": "error", "medium": "warning", "low": "note"}
 SARIF_TAIL = "]}]}\n"
 
 
-def sarif_head() -> str:
-    """Everything before the first result."""
+def sarif_head(policies: Iterable[Policy]) -> str:
+    """Everything before the first result; ``policies`` as they are launched."""
     driver = {
         "name": "qrie",
         "semanticVersion": version("qrie-dagster"),
-        "rules": [_rule(policy) for policy in all_policies().values()],
+        "rules": list(map(_rule, policies)),
     }
     tool = json.dumps({"driver": driver}, ensure_ascii=False)
     return f'{{"$schema":"{SCHEMA}","version":"2.1.0","runs":[{{"tool":{tool},"columnKind":"utf16CodeUnits","results":['

@@ -20,7 +20,7 @@ def serve(settings: Settings) -> None:
     app = create_app(settings, token)
     if not _is_loopback(settings.dashboard_host):
         say(f"{settings.dashboard_host} can be reached from other machines: put a proxy with TLS in front.")
-    say(f"The dashboard is at http://{settings.dashboard_host}:{settings.dashboard_port}/")
+    say(f"The dashboard is at {settings.dashboard_link}")
     uvicorn.run(
         app,
         host=settings.dashboard_host,
@@ -28,7 +28,8 @@ def serve(settings: Settings) -> None:
         log_level="warning",
         server_header=False,
         # Anybody can claim to be a proxy, and so to be another client at every guess of the token.
-        proxy_headers=False,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=settings.trusted_proxies,
     )
 
 

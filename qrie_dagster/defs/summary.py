@@ -91,7 +91,7 @@ def summary(context: AssetExecutionContext, store: StoreResource) -> Iterator[Ma
                 [TableRecord({"policy": name, **totals}) for name, totals in sorted(findings.items())]
                 or [TableRecord({"policy": "none"})]
             ),
-            "dashboard": MetadataValue.url(f"http://{settings().dashboard_host}:{settings().dashboard_port}/"),
+            "dashboard": MetadataValue.url(settings().dashboard_link),
         },
     )
 

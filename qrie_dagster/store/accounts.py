@@ -11,7 +11,7 @@ an observation older than the last listing can still be recognised as old.
 from collections.abc import Mapping
 from typing import Any
 
-from qrie_dagster.errors import QrieError
+from qrie_dagster.errors import NotFoundError, QrieError
 from qrie_dagster.models import Account, AccountStatus, Outcome, ScanKind, ServiceScan
 from qrie_dagster.store.dynamo import Attr, ConditionFailedError, Dynamo, DynamoItem, Write
 from qrie_dagster.store.encoding import decode, encode
@@ -96,7 +96,7 @@ class AccountTable:
                 condition=Attr("AccountId").exists() & Attr("Status").ne("removed"),
             )
         except ConditionFailedError:
-            raise QrieError(
+            raise NotFoundError(
                 f"Account {account_id} is not registered: 'qrie accounts list' shows those that are."
             ) from None
 

@@ -1,12 +1,14 @@
 """``qrie_policies``: which policies are launched, for what scope, with which overrides."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from qrie_dagster.errors import ConflictError, NotFoundError
 from qrie_dagster.models import Scope
+from qrie_dagster.policies.policy import Policy
 from qrie_dagster.store.dynamo import Attr, ConditionFailedError, Dynamo, DynamoItem
 from qrie_dagster.store.tables import POLICIES
 
@@ -28,6 +30,11 @@ class LaunchedPolicy(BaseModel):
     def active(self) -> bool:
         """Whether scans evaluate it."""
         return self.status == "active"
+
+    def applied_to(self, policy: Policy) -> Policy:
+        """The policy with these overrides."""
+        severity = policy.severity if self.severity is None else self.severity
+        return replace(policy, severity=severity, remediation=self.remediation or policy.remediation)
 
 
 class LaunchedPolicyTable:

@@ -18,6 +18,16 @@ class FakeDagster:
     active: set[str] = field(default_factory=set)
     partitions: list[str] = field(default_factory=list)
     on_launch: Callable[[str], None] = lambda _scan_id: None
+    is_away: bool = False
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Refuse whatever is asked meanwhile."""
+        self.is_away = True
+        try:
+            yield
+        finally:
+            self.is_away = False
 
     def answer(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
         """The data of one question."""
@@ -60,7 +70,7 @@ def running() -> Iterator[FakeDagster]:
         def do_POST(self) -> None:
             question = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             body = json.dumps({"data": fake.answer(question["query"], question["variables"])}).encode()
-            self.send_response(200)
+            self.send_response(503 if fake.is_away else 200)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()

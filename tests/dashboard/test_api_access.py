@@ -1,14 +1,19 @@
 """Who may do what."""
 
-from collections.abc import Callable
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
 
+import httpx
 import pytest
+import uvicorn
 from dashboard_client import BEARER, TOKEN, client_of
+from dashboard_seed import Seeded
 from starlette.testclient import TestClient
 
 from qrie_dagster.dashboard.app import create_app
 from qrie_dagster.dashboard.auth import CLIENTS_REMEMBERED, GUESSES, SESSION_HOURS, Guesses, Keys
-from qrie_dagster.dashboard.serve import kept_token
+from qrie_dagster.dashboard.serve import kept_token, serve
 from qrie_dagster.errors import QrieError
 from qrie_dagster.settings import Settings
 from qrie_dagster.times import HOUR_MS, now_ms
@@ -43,9 +48,11 @@ def test_wrong_tokens(stranger: TestClient, value: str) -> None:
     assert stranger.get("/accounts", headers={"Authorization": value.encode("latin-1")}).status_code == 401
 
 
-def test_the_page_leads_to_the_login(stranger: TestClient) -> None:
+def test_the_page_is_open_and_holds_nothing(stranger: TestClient, seeded: Seeded) -> None:
+    """Of those who follow a link from elsewhere, browsers send no strict cookie: the page sees who they are."""
     answer = stranger.get("/")
-    assert (answer.status_code, answer.headers["location"]) == (303, "/login")
+    assert answer.status_code == 200
+    assert not any(word in answer.text for account in seeded.accounts for word in (account.account_id, account.name))
     assert "<form" in stranger.get("/login").text
 
 
@@ -71,9 +78,23 @@ def test_the_session_cookie(visitor: TestClient) -> None:
     assert "<html" in visitor.get("/").text
 
 
-def test_the_cookie_is_secure_over_tls(seeded_settings: Settings) -> None:
-    client = TestClient(create_app(seeded_settings), base_url="https://testserver", follow_redirects=False)
-    assert "secure" in client.post("/login", data={"token": TOKEN}).headers["set-cookie"].lower()
+@pytest.mark.parametrize(
+    ("server", "dashboard_url", "secure"),
+    [
+        ("http://testserver", None, False),
+        ("https://testserver", None, True),
+        # A proxy ends TLS in front of this server.
+        ("http://testserver", "https://qrie.example/", True),
+        ("http://testserver", "http://qrie.example/", False),
+    ],
+)
+def test_the_cookie_is_secure_over_tls(
+    seeded_settings: Settings, server: str, dashboard_url: str | None, secure: bool
+) -> None:
+    settings = seeded_settings.model_copy(update={"dashboard_url": dashboard_url})
+    client = TestClient(create_app(settings), base_url=server, follow_redirects=False)
+    cookie = client.post("/login", data={"token": TOKEN}).headers["set-cookie"].lower()
+    assert ("secure" in cookie) is secure
 
 
 def test_changes_by_cookie_want_the_csrf_token(visitor: TestClient) -> None:
@@ -121,15 +142,71 @@ def test_guessing_is_slowed_down(stranger: TestClient) -> None:
     assert 0 < int(answer.headers["retry-after"]) <= 301
 
 
-def test_guesses_are_forgotten_and_bounded() -> None:
-    guesses = Guesses()
+def test_guessing_at_the_api_is_slowed_down(visitor: TestClient) -> None:
     for _ in range(GUESSES):
-        guesses.wrong("a", 0)
-    assert guesses.wait_seconds("a", 1000) == 300
-    assert guesses.wait_seconds("b", 1000) == 0
-    assert guesses.wait_seconds("a", 300_000) == 0
+        assert visitor.get("/accounts", headers={"Authorization": "Bearer wrong"}).status_code == 401
+    answer = visitor.get("/accounts", headers=BEARER)
+    assert (answer.status_code, "Too many wrong tokens" in answer.json()["message"]) == (429, True)
+    assert 0 < int(answer.headers["retry-after"]) <= 301
+    # Whoever is logged in, or logs in, is not kept out by a script with an old token.
+    assert visitor.get("/accounts").status_code == 200
+    assert visitor.post("/login", data={"token": TOKEN}).status_code == 303
+
+
+def test_guessing_all_at_once_is_slowed_down_as_well(seeded_settings: Settings) -> None:
+    """Logins whose bodies come only when all of them have been begun."""
+    several = 3 * GUESSES
+
+    async def statuses() -> list[int]:
+        begun = 0
+        all_begun = asyncio.Event()
+
+        async def late_body() -> AsyncIterator[bytes]:
+            nonlocal begun
+            begun += 1
+            if begun == several:
+                all_begun.set()
+            await all_begun.wait()
+            yield b"token=wrong"
+
+        transport = httpx.ASGITransport(create_app(seeded_settings))
+        async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
+            answers = await asyncio.gather(*(client.post("/login", content=late_body()) for _ in range(several)))
+        return [answer.status_code for answer in answers]
+
+    assert Counter(asyncio.run(statuses())) == {401: GUESSES, 429: several - GUESSES}
+
+
+@pytest.mark.parametrize(("trusted", "each_for_itself"), [(["10.0.0.0/24"], True), (["10.0.1.7"], False), ([], False)])
+def test_only_trusted_proxies_say_who_the_client_is(
+    seeded_settings: Settings, monkeypatch: pytest.MonkeyPatch, trusted: list[str], each_for_itself: bool
+) -> None:
+    configs: list[uvicorn.Config] = []
+    monkeypatch.setattr("uvicorn.run", lambda app, **options: configs.append(uvicorn.Config(app, **options)))
+    serve(seeded_settings.model_copy(update={"trusted_proxies": trusted}))
+    (config,) = configs
+    config.load()
+    client = TestClient(config.loaded_app, client=("10.0.0.7", 1234))
+
+    def log_in(token: str, address: str) -> int:
+        headers = {"X-Forwarded-For": address}
+        return client.post("/login", data={"token": token}, headers=headers, follow_redirects=False).status_code
+
+    for _ in range(GUESSES):
+        log_in("wrong", "192.0.2.1")
+    assert log_in(TOKEN, "192.0.2.1") == 429
+    assert log_in(TOKEN, "192.0.2.2") == (303 if each_for_itself else 429)
+
+
+def test_guesses_are_forgotten_and_bounded() -> None:
+    guesses = Guesses(Keys(TOKEN))
+    for _ in range(GUESSES):
+        assert guesses.guess("a", "wrong", 0) == (False, 0)
+    assert guesses.guess("a", TOKEN, 1000) == (False, 300)
+    assert guesses.guess("b", TOKEN, 1000) == (True, 0)
+    assert guesses.guess("a", TOKEN, 300_000) == (True, 0)
     for number in range(2 * CLIENTS_REMEMBERED):
-        guesses.wrong(str(number), 0)
+        guesses.guess(str(number), "wrong", 0)
     assert len(guesses._wrong) == CLIENTS_REMEMBERED
 
 

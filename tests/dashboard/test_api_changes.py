@@ -1,16 +1,18 @@
 """The changing half of the API: policies and scans, with Dagster answering and not."""
 
 import pytest
-from dashboard_client import all_rows, client_of
+from dashboard_client import TOKEN, all_rows, client_of
 from dashboard_seed import Seeded, full_scan, seed
 from fake_dagster import FakeDagster
 from starlette.testclient import TestClient
 
+from qrie_dagster.dashboard.app import create_app
 from qrie_dagster.inventory.services import all_services
-from qrie_dagster.models import ScanKind
+from qrie_dagster.models import Outcome, ScanKind, ScanType
 from qrie_dagster.settings import Settings
 from qrie_dagster.store import Store
-from qrie_dagster.times import now_ms
+from qrie_dagster.store.summary import Scan
+from qrie_dagster.times import MINUTE_MS, now_ms
 
 POLICY = "S3BucketPublic"
 
@@ -47,7 +49,7 @@ def test_launching_without_dagster_launches_all_the_same(alone: TestClient, esta
     alone.delete(f"/policies/{POLICY}")
     answer = alone.post("/policies", json={"policy_id": POLICY})
     assert answer.status_code == 201
-    assert answer.json()["scan"] is None
+    assert (answer.json()["scan"], answer.json()["waits_for_scan"]) == (None, True)
     assert "could not be started" in answer.json()["message"]
     assert alone.get("/policies", params={"policy_id": POLICY}).json()[0]["status"] == "active"
 
@@ -87,13 +89,14 @@ def test_changing_what_concerns_findings_rescans(own_api: TestClient, estate: Se
     assert len(dagster.launched) == 1
     answer = own_api.put(f"/policies/{POLICY}", json={"remediation": "Call us."}).json()
     assert (answer["remediation"], answer["severity"], answer["scan"]) == ("Call us.", 40, None)
+    assert answer["waits_for_scan"] is False
     assert len(dagster.launched) == 1
     answer = own_api.put(f"/policies/{POLICY}", json={"scope": {"exclude_ou_paths": ["/prod"]}}).json()
     assert answer["scope"]["exclude_ou_paths"] == ["/prod"]
     assert len(dagster.launched) == 2
     answer = own_api.put(f"/policies/{POLICY}", json={"severity": None, "remediation": None}).json()
     assert answer["severity"] == 90
-    assert answer["remediation"] != "Call us."
+    assert answer["remediation"] == answer["default_remediation"] != "Call us."
     assert answer["scope"]["exclude_ou_paths"] == ["/prod"]
 
 
@@ -168,6 +171,93 @@ def test_a_scan_of_one_account_and_service(own_api: TestClient, estate: Seeded, 
 def test_scans_that_make_no_sense(own_api: TestClient, estate: Seeded, body: dict[str, object], status: int) -> None:
     answer = own_api.post("/scans", json=body)
     assert (answer.status_code, list(answer.json())) == (status, ["message"])
+
+
+def test_a_scan_that_stands_still_asks_for_the_daemon(
+    own_api: TestClient, estate: Seeded, dagster: FakeDagster, own_store: Store
+) -> None:
+    account = estate.accounts[0].account_id
+    started = now_ms() - 20 * MINUTE_MS
+
+    def note(scan_id: str, *, started_ms: int, finished_ms: int | None = None) -> str | None:
+        scan = Scan(
+            scan_id=scan_id,
+            kind=ScanKind.INVENTORY,
+            scan_type=ScanType.BOOTSTRAP,
+            started_ms=started_ms,
+            accounts=(account,),
+            services=("iam", "s3"),
+        )
+        own_store.summary.open_scan(scan)
+        if finished_ms:
+            outcome = Outcome(account_id=account, service="s3", started_ms=started_ms, finished_ms=finished_ms)
+            own_store.summary.record_outcome(scan, outcome)
+        state = own_api.get(f"/scans/{scan_id}").json()
+        assert [s["note"] for s in own_api.get("/scans").json()["running"]] in ([], [state["note"]])
+        text: str | None = state["note"]
+        return text
+
+    dagster.active = {"new"}
+    assert note("new", started_ms=now_ms()) is None
+    dagster.active = {"nothing-done"}
+    assert note("nothing-done", started_ms=started) == (
+        "Nothing is done after 20 min: is dagster-daemon running, or do other runs come first?"
+    )
+    dagster.active = {"slow"}
+    assert note("slow", started_ms=started, finished_ms=started + MINUTE_MS) is None
+    dagster.active = set()
+    assert note("not-summed-up", started_ms=started, finished_ms=started + MINUTE_MS) == (
+        "Its runs have ended, and in 19 min nobody summed it up: is dagster-daemon running?"
+    )
+    assert note("soon-summed-up", started_ms=started, finished_ms=now_ms()) is None
+
+
+ACCOUNT = "111122223333"
+
+
+def test_the_schedule_of_an_account(own_api: TestClient, estate: Seeded, own_store: Store) -> None:
+    def stored() -> dict[str, str]:
+        rows = {row["account_id"]: row["schedule_overrides"] for row in own_api.get("/accounts").json()}
+        account = own_store.accounts.get(ACCOUNT)
+        assert account
+        assert rows == {ACCOUNT: account.schedule_overrides, "222233334444": {}}
+        return account.schedule_overrides
+
+    assert stored() == {}
+    answer = own_api.put(f"/accounts/{ACCOUNT}/schedule", json={"inventory": "0  */6 * * *", "policy": "30 5 * * 1"})
+    assert answer.status_code == 200
+    assert answer.json()["schedule_overrides"] == stored() == {"inventory": "0 */6 * * *", "policy": "30 5 * * 1"}
+    own_api.put(f"/accounts/{ACCOUNT}/schedule", json={"inventory": None, "policy": "30 6 * * 1"})
+    assert stored() == {"policy": "30 6 * * 1"}
+    own_api.put(f"/accounts/{ACCOUNT}/schedule", json={})
+    assert stored() == {}
+
+
+@pytest.mark.parametrize(
+    ("account", "body", "status", "word"),
+    [
+        (ACCOUNT, {"policy": "every day"}, 400, "five fields"),
+        (ACCOUNT, {"policy": "0 0 31 2 *"}, 400, "ticks some day"),
+        (ACCOUNT, {"policy": ""}, 400, "five fields"),
+        (ACCOUNT, {"inventories": "0 4 * * *"}, 400, "inventories"),
+        ("999999999999", {"policy": "0 4 * * *"}, 404, "not registered"),
+        ("1", {"policy": "0 4 * * *"}, 400, "account_id"),
+    ],
+)
+def test_schedules_that_make_no_sense(
+    own_api: TestClient, estate: Seeded, account: str, body: dict[str, str], status: int, word: str
+) -> None:
+    answer = own_api.put(f"/accounts/{account}/schedule", json=body)
+    assert (answer.status_code, word in answer.json()["message"]) == (status, True)
+
+
+def test_a_schedule_wants_the_csrf_token(own_settings: Settings, estate: Seeded) -> None:
+    visitor = TestClient(create_app(own_settings))
+    visitor.post("/login", data={"token": TOKEN}, follow_redirects=False)
+    path, body = f"/accounts/{ACCOUNT}/schedule", {"policy": "0 4 * * *"}
+    assert visitor.put(path, json=body).status_code == 403
+    token = visitor.get("/session").json()["csrf_token"]
+    assert visitor.put(path, json=body, headers={"X-CSRF-Token": token}).status_code == 200
 
 
 def test_a_scan_of_a_suspended_policy(own_api: TestClient, estate: Seeded, dagster: FakeDagster) -> None:

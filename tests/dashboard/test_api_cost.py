@@ -15,6 +15,7 @@ from qrie_dagster.models import Account
 from qrie_dagster.settings import Settings
 from qrie_dagster.store import open_store
 from qrie_dagster.store.tables import create_tables
+from qrie_dagster.summary.rollup import refresh_dashboard
 from qrie_dagster.times import now_ms
 
 ACCOUNT = "111122223333"
@@ -30,9 +31,9 @@ def counted(make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPa
 
     def counting_store(*args: Any) -> Any:
         opened = open_store(*args)
-        opened.dynamo.client.meta.events.register(
-            "before-call.dynamodb.*", lambda model, **_: calls.update([model.name])
-        )
+        events = opened.dynamo.client.meta.events
+        events.register("before-call.dynamodb.*", lambda model, **_: calls.update([model.name]))
+        events.register("after-call.dynamodb.GetItem", lambda parsed, **_: calls.update(["item"] * ("Item" in parsed)))
         return opened
 
     monkeypatch.setattr("qrie_dagster.dashboard.app.open_store", counting_store)
@@ -53,6 +54,14 @@ def test_the_dashboard_costs_one_request_whatever_there_is(counted: tuple[TestCl
         calls.clear()
         assert api.get(path).status_code == 200
         assert dict(calls) == {"BatchGetItem": 1}, path
+
+
+def test_health_costs_next_to_nothing(counted: tuple[TestClient, Any, Counter]) -> None:
+    """Anybody may ask: the dashboard's record, which may be large, is not read for them."""
+    api, store, calls = counted
+    refresh_dashboard(store, [Account(account_id=ACCOUNT)], now_ms())
+    assert api.get("/healthz").status_code == 200
+    assert dict(calls) == {"GetItem": 1}
 
 
 def test_no_answer_scans_a_table(counted: tuple[TestClient, Any, Counter]) -> None:

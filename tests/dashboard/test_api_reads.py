@@ -41,6 +41,23 @@ def test_healthz_says_that_tables_are_missing(api: TestClient, seeded_settings: 
     assert (answer.status_code, "qrie tables create" in answer.json()["message"]) == (503, True)
 
 
+def test_links_lead_to_where_people_reach_dagster(seeded_settings: Settings, seeded: Seeded) -> None:
+    from dashboard_client import client_of
+
+    api = client_of(seeded_settings.model_copy(update={"dagster_link": "https://dagster.example/"}))
+    scan_id = api.get("/scans").json()["scans"][0]["scan_id"]
+    stored = seeded.resources[0]
+    links = [
+        api.get("/session").json()["dagster_url"],
+        api.get("/accounts").json()[0]["dagster_url"],
+        api.get(f"/scans/{scan_id}").json()["dagster_url"],
+        api.get("/findings").json()["findings"][0]["dagster_url"],
+        api.get(f"/resources/{stored.account_service}", params={"arn": stored.arn}).json()["dagster_url"],
+    ]
+    assert [link.split("example")[0] for link in links] == ["https://dagster."] * 5
+    assert not any("example//" in link for link in links)
+
+
 def test_accounts(api: TestClient, seeded: Seeded) -> None:
     rows = api.get("/accounts").json()
     assert [row["account_id"] for row in rows] == [account.account_id for account in seeded.accounts]

@@ -7,13 +7,15 @@ from typing import Any
 
 import jsonschema
 import pytest
-from dashboard_seed import Seeded
+from dashboard_seed import Seeded, seed
 from py_ocsf_models.events.findings.compliance_finding import ComplianceFinding
 from starlette.testclient import TestClient
 
 from qrie_dagster.dashboard.answers import FindingRow
 from qrie_dagster.dashboard.export import FORMATS, write_csv
 from qrie_dagster.policies.policy import all_policies
+from qrie_dagster.store import Store
+from qrie_dagster.times import now_ms
 
 
 def export(api: TestClient, name: str, **filters: str) -> str:
@@ -60,7 +62,7 @@ def a_row(**changes: Any) -> FindingRow:
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n"])
 def test_no_cell_is_a_formula(start: str) -> None:
     formula = f'{start}HYPERLINK("http://evil.example")'
-    text = "".join(write_csv([a_row(arn=formula)]))
+    text = "".join(write_csv([a_row(arn=formula)], all_policies()))
     (row,) = csv.DictReader(StringIO(text, newline=""))
     assert row["arn"] == f"'{formula}"
 
@@ -98,6 +100,28 @@ def test_exports_are_filtered(api: TestClient, seeded: Seeded) -> None:
     rows = json.loads(export(api, "json", state="ACTIVE", severity="critical", account="222233334444"))
     found = [f for f in seeded.findings if f.open and f.severity >= 90 and f.account_service.startswith("2222")]
     assert len(rows) == len(found)
+
+
+def test_exports_of_one_resource(api: TestClient, seeded: Seeded) -> None:
+    arn = seeded.findings[0].arn
+    rows = json.loads(export(api, "json", arn=arn))
+    assert sorted((row["arn"], row["policy"]) for row in rows) == sorted(f.key for f in seeded.findings if f.arn == arn)
+    assert json.loads(export(api, "json", arn=arn, account="999999999999")) == []
+
+
+def test_exports_say_what_people_said_of_the_policy(own_api: TestClient, own_store: Store) -> None:
+    policy = "S3BucketPublic"
+    seed(own_store, now_ms(), accounts_count=1, per_service=3, share=1.0)
+    own_api.put(f"/policies/{policy}", json={"remediation": "Call the platform team.", "severity": 20})
+    events = {event["metadata"]["event_code"]: event for event in json.loads(export(own_api, "ocsf"))}
+    assert events[policy]["remediation"]["desc"] == "Call the platform team."
+    assert events["EC2UnencryptedEBS"]["remediation"]["desc"] == all_policies()["EC2UnencryptedEBS"].remediation
+    rules = {rule["id"]: rule for rule in json.loads(export(own_api, "sarif"))["runs"][0]["tool"]["driver"]["rules"]}
+    assert rules[policy]["help"]["text"] == "Call the platform team."
+    assert (rules[policy]["defaultConfiguration"]["level"], rules[policy]["properties"]["security-severity"]) == (
+        "note",
+        "2.0",
+    )
 
 
 def test_a_format_nobody_knows(api: TestClient) -> None:

@@ -4,7 +4,8 @@ import csv
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -16,7 +17,7 @@ from browser import Site, running_browser, serving
 from dashboard_client import TOKEN
 from dashboard_seed import SCRIPT, Seeded, full_scan, history, seed
 from fake_dagster import FakeDagster
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from qrie_dagster.findings import Violated, transitions
 from qrie_dagster.models import Account, Outcome, Resource, ScanKind
@@ -108,7 +109,7 @@ def new_page(browser: Browser, stage: Stage, watched: Watched) -> Iterator[Calla
 def log_in(new_page: Callable[..., Page], stage: Stage) -> Callable[..., Page]:
     def logged_in(**options: Any) -> Page:
         page = new_page(**options)
-        page.goto(stage.site.url)
+        page.goto(f"{stage.site.url}/login")
         page.get_by_label("API token").fill(TOKEN)
         page.get_by_role("button", name="Log in").click()
         expect(page.locator("#verdict strong")).to_be_visible()
@@ -144,6 +145,78 @@ def test_login_refused_and_accepted(new_page: Callable[..., Page], stage: Stage,
     expect(page).to_have_url(re.compile("/login$"))
 
 
+def test_a_link_is_kept_through_the_login(new_page: Callable[..., Page], stage: Stage, watched: Watched) -> None:
+    watched.expected.append("401")
+    page = new_page()
+    page.goto(f"{stage.site.url}/#findings?severity=critical")
+    page.get_by_label("API token").fill("wrong")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_have_text("That is not the token.")
+    page.get_by_label("API token").fill(TOKEN)
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("Severity")).to_have_value("critical")
+
+
+def test_a_link_from_elsewhere_leads_to_what_it_names(page: Page, stage: Stage) -> None:
+    """Browsers send no strict cookie along when a link on another site is followed."""
+    link = f'<a href="{stage.site.url}/#findings?severity=critical">look at this</a>'
+    page.route("http://chat.example/", lambda route: route.fulfill(body=link, content_type="text/html"))
+    page.goto("http://chat.example/")
+    page.get_by_role("link", name="look at this").click()
+    expect(page.get_by_label("Severity")).to_have_value("critical")
+
+
+def with_its_own_clock(page: Page) -> None:
+    """Load the page again, up to its last request, with a clock that the test turns."""
+    page.clock.install()
+    with page.expect_response("**/scans"):
+        page.reload()
+
+
+def test_without_the_server_nothing_is_claimed(page: Page, watched: Watched) -> None:
+    watched.expected.append("ERR_CONNECTION_REFUSED")
+    expect(page).to_have_title(re.compile("^No drift"))
+    with_its_own_clock(page)
+    page.evaluate("Object.defineProperty(document, 'hidden', {get: () => true, configurable: true})")
+    page.route("**/summary/dashboard", lambda route: route.abort("connectionrefused"))
+    page.clock.run_for(31_000)
+    # Also in a tab that is not looked at.
+    expect(page).to_have_title(re.compile("^Not known"))
+    expect(page.locator("#verdict")).to_contain_text("does not answer")
+    expect(page.locator("#ages")).to_be_empty()
+    page.unroute("**/summary/dashboard")
+    page.evaluate("delete document.hidden; document.dispatchEvent(new Event('visibilitychange'))")
+    expect(page).to_have_title(re.compile("^No drift"))
+    expect(page.locator("#ages")).to_contain_text("limit 8 d")
+
+
+def test_a_refresh_takes_nothing_away(page: Page) -> None:
+    with_its_own_clock(page)
+    cell = page.locator(".heat button").first
+    asked: list[str] = []
+    page.on("response", lambda answer: asked.append(answer.url.rpartition("/")[2]))
+    verdict = page.locator("#verdict strong").element_handle()
+
+    def refreshed(last_asked: str = "dashboard") -> None:
+        with page.expect_response(f"**/summary/{last_asked}"):
+            page.clock.run_for(31_000)
+
+    cell.focus()
+    refreshed()
+    expect(cell).to_be_focused()
+    page.locator("details summary").first.click()
+    page.evaluate("document.activeElement.blur()")
+    refreshed()
+    expect(page.get_by_role("region", name="Findings by week")).to_be_visible()
+    assert "scopes" not in asked
+    page.locator("details summary").first.click()
+    page.evaluate("document.activeElement.blur()")
+    refreshed("scopes")
+    expect(page.get_by_role("region", name="Findings by week")).to_be_hidden()
+    # What says the same as before is left alone, and not read out again.
+    assert page.evaluate("verdict => verdict.isConnected", verdict)
+
+
 def test_the_verdict_in_words_and_colour(page: Page, stage: Stage) -> None:
     verdict = page.locator("#verdict")
     expect(verdict).to_contain_text("No drift")
@@ -167,7 +240,7 @@ def test_the_verdict_when_the_loop_has_stopped(
     refresh_dashboard(store, store.accounts.all(), now_ms())
     with serving(settings) as url:
         page = new_page()
-        page.goto(url)
+        page.goto(f"{url}/login")
         page.get_by_label("API token").fill(TOKEN)
         page.keyboard.press("Enter")
         verdict = page.locator("#verdict")
@@ -233,6 +306,22 @@ def test_filters_and_pages(page: Page, stage: Stage) -> None:
     page.go_back()
 
 
+def test_a_page_that_cannot_be_turned(page: Page, watched: Watched) -> None:
+    watched.expected.append("503")
+    visit(page, "findings")
+    status = page.locator(".pager [role=status]")
+    expect(status).to_contain_text("Page 1")
+    page.route("**/findings?*", refuse)
+    page.get_by_role("button", name="Next").click()
+    expect(page.get_by_role("alert")).to_contain_text("DynamoDB does not answer.")
+    expect(status).to_contain_text("Page 1")
+    page.unroute("**/findings?*")
+    page.get_by_role("button", name="Dismiss").click()
+    expect(page.get_by_role("alert")).to_have_count(0)
+    page.get_by_role("button", name="Next").click()
+    expect(status).to_contain_text("Page 2")
+
+
 def test_the_drawer_of_a_finding(page: Page, stage: Stage) -> None:
     visit(page, "findings?policy=S3BucketPublic&state=ACTIVE")
     opener = page.locator("tbody button").first
@@ -280,6 +369,16 @@ def test_everything_by_keyboard(page: Page) -> None:
     page.keyboard.press("Enter")
     expect(page.get_by_role("dialog")).to_be_visible()
     expect(page.get_by_role("dialog").get_by_role("button", name="Close")).to_be_focused()
+
+
+def test_the_link_to_the_content_stays_in_the_view(page: Page) -> None:
+    visit(page, "findings?severity=critical")
+    expect(page.get_by_label("Severity")).to_have_value("critical")
+    page.get_by_role("link", name="To the content").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#main")).to_be_focused()
+    expect(page.get_by_label("Severity")).to_have_value("critical")
+    expect(page).to_have_url(re.compile(r"#findings\?severity=critical$"))
 
 
 @pytest.mark.parametrize(("width", "height"), [(390, 844), (1920, 1080)])
@@ -375,10 +474,51 @@ def test_a_policy_is_suspended_resumed_and_scoped(page: Page, stage: Stage, watc
     dialog.get_by_role("button", name="Save").click()
     expect(row).to_contain_text(f"only these accounts: {ACCOUNT}")
     assert stage.site.store.policies.get("RDSPublicAccess").scope.include_tags == {"env": ["prod"]}
+    expect(
+        page.get_by_role("status").filter(has_text="RDSPublicAccess is changed. Its scan is under way.")
+    ).to_be_visible()
+    row.get_by_role("button", name="Edit").click()
+    dialog.get_by_label("How to mend").fill("Ask the data team.")
+    dialog.get_by_role("button", name="Save").click()
+    expect(dialog).to_have_count(0)
+    page.reload()
+    row.get_by_role("button", name="RDSPublicAccess", exact=True).click()
+    expect(dialog).to_contain_text("Ask the data team.")
 
 
-def finish_at_once(stage: Stage, changes: Callable[[ScanKind], None] = lambda _kind: None) -> None:
-    """Let every scan that is launched from now on end by itself, after ``changes``."""
+def test_a_change_without_dagster_says_what_is_still_to_do(page: Page, stage: Stage, watched: Watched) -> None:
+    watched.expected.append("503")
+    visit(page, "policies")
+    row = page.locator("tbody tr", has_text="EC2UnencryptedEBS")
+    with stage.dagster.away():
+        row.get_by_role("button", name="Edit").click()
+        page.get_by_label("Severity").fill("80")
+        page.get_by_role("button", name="Save").click()
+        expect(page.locator(".top .told")).to_contain_text("Its scan could not be started and must be later")
+        expect(page.get_by_role("dialog")).to_have_count(0)
+        expect(row).to_contain_text("high 80")
+    row.get_by_role("button", name="Suspend").click()
+    page.get_by_role("dialog").get_by_role("button", name="Suspend").click()
+    expect(page.locator(".top .told")).to_contain_text("is suspended")
+    page.route("**/policies/*", refuse)
+    row.get_by_role("button", name="Resume").click()
+    expect(page.get_by_role("alert")).to_contain_text("DynamoDB does not answer.")
+    check(page, "a failure told")
+    page.unroute("**/policies/*")
+    row.get_by_role("button", name="Resume").click()
+    expect(page.locator(".top .told")).to_contain_text("is launched again")
+
+
+def refuse(route: Route) -> None:
+    """Answer as a dashboard does whose store does not."""
+    route.fulfill(status=503, json={"message": "DynamoDB does not answer."})
+
+
+def finish_at_once(stage: Stage, changes: Callable[[ScanKind], None] = lambda _kind: None, **own_counts: int) -> None:
+    """Let every scan that is launched from now on end by itself, after ``changes``; with one change in each scope.
+
+    ``own_counts`` are what its first scope counts instead, and the others nothing.
+    """
     store = stage.site.store
 
     def on_launch(scan_id: str) -> None:
@@ -387,7 +527,9 @@ def finish_at_once(stage: Stage, changes: Callable[[ScanKind], None] = lambda _k
         changes(scan.kind)
         for account_id in scan.accounts:
             for service in scan.services:
-                counts = {"resources_created": 1} if scan.kind is ScanKind.INVENTORY else {"findings_created": 1}
+                one = {"resources_created": 1} if scan.kind is ScanKind.INVENTORY else {"findings_created": 1}
+                first = (account_id, service) == (scan.accounts[0], scan.services[0])
+                counts = (own_counts if first else {}) if own_counts else one
                 now = now_ms()
                 outcome = Outcome(account_id=account_id, service=service, started_ms=now, finished_ms=now, **counts)
                 store.summary.record_outcome(scan, outcome)
@@ -419,13 +561,100 @@ def test_scan_now_shows_its_progress_and_what_changed(page: Page, stage: Stage, 
     dialog.get_by_role("button", name="Start").click()
     expect(dialog).to_contain_text(re.compile(r"Inventory ended: \d+ created"), timeout=30_000)
     expect(dialog).to_contain_text(re.compile(r"Policy scan ended: \d+ opened"), timeout=30_000)
-    expect(dialog).to_contain_text(f"resource {arn.rsplit(':', 1)[-1]}")
+    expect(dialog.get_by_role("listitem").filter(has_text=f"new {arn.rsplit(':', 1)[-1]}")).to_be_visible()
+    expect(dialog.get_by_role("listitem").filter(has_text="opened S3BucketPublic on found")).to_be_visible()
     dialog.get_by_role("button", name="S3BucketPublic on found").click()
     expect(page.get_by_role("region", name="Evidence")).to_contain_text("AllUsers")
     assert {tags["tags"]["qrie/scan_id"].split("-")[0] for tags in stage.dagster.launched[-2:]} == {
         "inventory",
         "policy",
     }
+
+
+def scan_now(page: Page, **choices: str) -> Any:
+    """Start a scan from the page; its dialog once it says what changed."""
+    page.get_by_role("button", name="Scan now").click()
+    dialog = page.get_by_role("dialog")
+    for label, value in choices.items():
+        dialog.get_by_label(label.capitalize(), exact=True).select_option(value)
+    dialog.get_by_role("button", name="Start").click()
+    expect(dialog.get_by_role("heading", name="What changed")).to_be_visible(timeout=30_000)
+    return dialog
+
+
+def test_what_changed_is_what_the_scan_changed(page: Page, stage: Stage) -> None:
+    """Of its service and policy only, page after page, whatever the browser's clock says."""
+    store = stage.site.store
+    mark = uuid4().hex[:6]
+
+    def changes(_kind: ScanKind) -> None:
+        now = now_ms()
+        found = [("s3", "S3BucketPublic", 30), ("s3", "S3BucketVersioningDisabled", 3), ("rds", "RDSPublicAccess", 3)]
+        for service, policy, count in found:
+            for number in range(count):
+                arn = f"arn:aws:{service}:::{mark}-{number}"
+                violated = Violated(arn, policy, f"{ACCOUNT}_{service}", 90, {}, now)
+                muted = "some-rule" if number == 0 else None
+                (opened,) = transitions({(arn, policy): violated}, {}, now)
+                store.findings.apply([replace(opened, after=replace(opened.after, muted=muted))], now)
+
+    finish_at_once(stage, changes, findings_created=30)
+    page.clock.set_fixed_time(datetime.now(UTC) + timedelta(hours=3))
+    dialog = scan_now(page, what="policy", account=ACCOUNT, service="s3", policy="S3BucketPublic")
+    lines = dialog.get_by_role("listitem")
+    expect(lines).to_have_count(30)
+    expect(lines.filter(has_text=f"opened S3BucketPublic on {mark}")).to_have_count(29)
+    expect(lines.filter(has_text=f"muted S3BucketPublic on {mark}-0")).to_have_count(1)
+
+
+def test_more_than_anybody_reads_is_a_link(page: Page, stage: Stage) -> None:
+    def changes(_kind: ScanKind) -> None:
+        now = now_ms()
+        for number in range(60):
+            arn = f"arn:aws:s3:::{number}-{uuid4().hex[:6]}"
+            stage.site.store.resources.write(Resource(ACCOUNT, "s3", "AWS::S3::Bucket", "us-east-1", arn, {}, now), now)
+
+    finish_at_once(stage, changes, resources_created=60)
+    dialog = scan_now(page, what="inventory", account=ACCOUNT)
+    expect(dialog.get_by_role("listitem")).to_have_count(50)
+    dialog.get_by_role("link", name="More than 50: all of them").click()
+    expect(page).to_have_url(re.compile(f"#resources\\?account={ACCOUNT}&changed_since="))
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    page.get_by_label("Rows").select_option("100")
+    expect(page.locator(".pager [role=status]")).to_contain_text("60 rows, the last")
+
+
+def test_nothing_changed_is_said_only_if_the_scan_counted_nothing(page: Page, stage: Stage) -> None:
+    finish_at_once(stage, superseded=1)
+    dialog = scan_now(page, what="inventory")
+    expect(dialog).to_contain_text("Nothing: what was stored is what AWS has.")
+    page.keyboard.press("Escape")
+    finish_at_once(stage, resources_deleted=2)
+    dialog = scan_now(page, what="inventory")
+    expect(dialog).to_contain_text("2 resources deleted: not in AWS any more")
+    expect(dialog).not_to_contain_text("Nothing")
+    page.keyboard.press("Escape")
+    finish_at_once(stage, skipped_resources=1)
+    dialog = scan_now(page, what="policy")
+    expect(dialog).to_contain_text("Nothing of what could be read. About the rest nothing is known.")
+
+
+def test_a_scan_that_stands_still(page: Page, stage: Stage) -> None:
+    stage.dagster.on_launch = lambda _scan_id: None
+    page.get_by_role("button", name="Scan now").click()
+    dialog = page.get_by_role("dialog")
+    page.route("**/scans/*", age_by_an_hour)
+    dialog.get_by_role("button", name="Start").click()
+    expect(dialog.locator(".note")).to_contain_text("is dagster-daemon running")
+    expect(page.locator("#activity")).to_contain_text("is dagster-daemon running")
+    page.unroute("**/scans/*")
+    stage.dagster.active.clear()
+
+
+def age_by_an_hour(route: Route) -> None:
+    """Answer as the server would in an hour, when still nothing has happened."""
+    state = route.fetch().json()
+    route.fulfill(json={**state, "note": "Nothing is done after 60 min: is dagster-daemon running?"})
 
 
 def test_what_cannot_be_scanned_is_said(page: Page, stage: Stage, watched: Watched) -> None:
@@ -469,8 +698,36 @@ def test_the_accounts_view(page: Page, stage: Stage) -> None:
     expect(page.get_by_role("dialog").get_by_label("Account")).to_have_value(ACCOUNT)
 
 
-def test_muting_and_unmuting(page: Page, stage: Stage, watched: Watched) -> None:
+def test_an_account_gets_a_schedule_of_its_own_by_keyboard(page: Page, stage: Stage, watched: Watched) -> None:
     watched.expected.append("400")
+    visit(page, "accounts")
+    row = page.locator("tbody tr", has_text="storefront-prod")
+    expect(row).to_contain_text("with all others")
+    opener = page.get_by_role("button", name="Schedule of storefront-prod")
+    opener.focus()
+    page.keyboard.press("Enter")
+    dialog = page.get_by_role("dialog", name="Schedule of storefront-prod")
+    check(page, "schedule")
+    page.keyboard.press("Tab")
+    expect(dialog.get_by_label("Inventory (cron, UTC)")).to_be_focused()
+    page.keyboard.type("every hour")
+    page.keyboard.press("Enter")
+    expect(dialog.get_by_role("alert")).to_contain_text("five fields")
+    dialog.get_by_label("Inventory (cron, UTC)").fill("0 */6 * * *")
+    page.keyboard.press("Enter")
+    expect(dialog).to_have_count(0)
+    expect(row).to_contain_text("Inventory 0 */6 * * *")
+    assert stage.site.store.accounts.get(ACCOUNT).schedule_overrides == {"inventory": "0 */6 * * *"}
+    opener.click()
+    expect(dialog.get_by_label("Inventory (cron, UTC)")).to_have_value("0 */6 * * *")
+    dialog.get_by_label("Inventory (cron, UTC)").fill("")
+    dialog.get_by_role("button", name="Save").click()
+    expect(row).to_contain_text("with all others")
+    assert stage.site.store.accounts.get(ACCOUNT).schedule_overrides == {}
+
+
+def test_muting_and_unmuting(page: Page, stage: Stage, watched: Watched) -> None:
+    watched.expected += ["400", "503"]
     policy = "IAMUserMfaDisabled"
     visit(page, f"findings?policy={policy}&state=ACTIVE&muted=false")
     rows = page.locator("main tbody tr")
@@ -499,6 +756,10 @@ def test_muting_and_unmuting(page: Page, stage: Stage, watched: Watched) -> None
     assert not Axe().run(page).response["violations"]
     rows.first.get_by_role("button").click()
     expect(page.get_by_role("dialog")).to_contain_text(SCRIPT)
+    page.route("**/mutes", refuse)
+    page.get_by_role("dialog").get_by_role("button", name="Unmute").click()
+    expect(page.get_by_role("dialog").get_by_role("alert")).to_contain_text("DynamoDB does not answer.")
+    page.unroute("**/mutes")
     page.get_by_role("dialog").get_by_role("button", name="Unmute").click()
     asked = page.get_by_role("dialog", name="Unmute this finding?")
     expect(asked).to_contain_text("It counts as open again.")

@@ -67,7 +67,7 @@ def routes(context: Context) -> APIRouter:
         kind = FORMATS[format]
         rows = findings.all(query)
         # The first rows are read now: what fails at once is an error, not half a file.
-        parts = kind.write(rows)
+        parts = kind.write(rows, context.policies())
         first = next(parts)
         name = f"qrie-findings-{as_datetime(now_ms()):%Y%m%dT%H%M%SZ}.{kind.suffix}"
 

@@ -10,6 +10,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from qrie_dagster.dashboard.answers import Session
 from qrie_dagster.dashboard.auth import SESSION_COOKIE, SESSION_HOURS
 from qrie_dagster.dashboard.context import Context
+from qrie_dagster.dashboard.middleware import client_of, too_many
 from qrie_dagster.times import now_ms
 
 STATIC = Path(__file__).resolve().parents[1] / "static"
@@ -30,13 +31,13 @@ def routes(context: Context) -> APIRouter:
 
     @router.post("/login")
     async def login(request: Request) -> Response:
-        client, now = request.client.host if request.client else "", now_ms()
-        wait = context.guesses.wait_seconds(client, now)
-        if wait:
-            text = f"Too many wrong tokens. Try again in {wait} seconds."
-            return _login_page(text, HTTPStatus.TOO_MANY_REQUESTS, {"Retry-After": str(wait)})
-        if not context.keys.is_token(await _given_token(request)):
-            context.guesses.wrong(client, now)
+        # The whole body first: of many logins at once, none may be looked at before the others are noted.
+        token, now = await _given_token(request), now_ms()
+        guess = context.guesses.guess(client_of(request), token, now)
+        if guess.wait_seconds:
+            text, headers = too_many(guess.wait_seconds)
+            return _login_page(text, HTTPStatus.TOO_MANY_REQUESTS, headers)
+        if not guess.right:
             return _login_page("That is not the token.", HTTPStatus.UNAUTHORIZED)
         answer = RedirectResponse("/", HTTPStatus.SEE_OTHER)
         answer.set_cookie(
@@ -45,14 +46,14 @@ def routes(context: Context) -> APIRouter:
             max_age=SESSION_HOURS * 3600,
             httponly=True,
             samesite="strict",
-            secure=request.url.scheme == "https",
+            secure=_is_secure(context, request),
         )
         return answer
 
     @router.post("/logout")
-    def logout() -> Response:
+    def logout(request: Request) -> Response:
         answer = Response(status_code=HTTPStatus.NO_CONTENT)
-        answer.delete_cookie(SESSION_COOKIE, httponly=True, samesite="strict")
+        answer.delete_cookie(SESSION_COOKIE, httponly=True, samesite="strict", secure=_is_secure(context, request))
         return answer
 
     return router
@@ -68,10 +69,15 @@ def session_routes(context: Context) -> APIRouter:
         cookie = request.cookies.get(SESSION_COOKIE)
         return Session(
             csrf_token=context.keys.csrf_token(cookie) if cookie else None,
-            dagster_url=context.settings.dagster_url,
+            dagster_url=context.settings.dagster_ui,
         )
 
     return router
+
+
+def _is_secure(context: Context, request: Request) -> bool:
+    """Whether browsers may be told to send the cookie over TLS only: a proxy may end it in front of this server."""
+    return request.url.scheme == "https" or context.settings.dashboard_link.startswith("https:")
 
 
 async def _given_token(request: Request) -> str:

@@ -91,7 +91,7 @@ def _changed(context: Context, policy_id: str, message: str, *, rescan: bool = F
         scan, note = _start_scan(context, policy_id)
         message = f"{message} {note}"
     row = _rows(context, [find_policy(policy_id)])[0]
-    return PolicyChanged(**row.model_dump(), message=message, scan=scan)
+    return PolicyChanged(**row.model_dump(), message=message, scan=scan, waits_for_scan=rescan and scan is None)
 
 
 def _start_scan(context: Context, policy_id: str) -> tuple[LaunchedScan | None, str]:
@@ -111,15 +111,15 @@ def _rows(context: Context, policies: Iterable[Policy]) -> list[PolicyRow]:
 
 
 def _row(policy: Policy, launch: LaunchedPolicy | None, estate: Estate) -> PolicyRow:
-    severity = policy.severity if launch is None or launch.severity is None else launch.severity
+    applied = launch.applied_to(policy) if launch else policy
     totals = estate.findings.policies.get(policy.id)
     return PolicyRow(
         policy_id=policy.id,
         description=policy.description,
         service=policy.service,
         category=policy.category,
-        severity=severity,
-        remediation=(launch and launch.remediation) or policy.remediation,
+        severity=applied.severity,
+        remediation=applied.remediation,
         status=launch.status if launch else "available",
         scope=launch.scope if launch else None,
         open_findings=totals.open if totals else 0,
@@ -127,7 +127,8 @@ def _row(policy: Policy, launch: LaunchedPolicy | None, estate: Estate) -> Polic
         created_at=iso(launch.created_ms) if launch else None,
         updated_at=iso(launch.updated_ms) if launch else None,
         resource_type=policy.resource_type,
-        severity_band=band(severity),
+        severity_band=band(applied.severity),
         default_severity=policy.severity,
+        default_remediation=policy.remediation,
         controls=list(policy.controls),
     )

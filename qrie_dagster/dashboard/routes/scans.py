@@ -9,12 +9,15 @@ from fastapi import APIRouter, Path
 from qrie_dagster.dashboard.answers import LaunchedScan, ScanEntry, ScanRequest, Scans, ScanState
 from qrie_dagster.dashboard.context import Context
 from qrie_dagster.errors import ConflictError, DagsterError, NotFoundError, QrieError
+from qrie_dagster.launch import SUM_UP_SECONDS
 from qrie_dagster.models import ScanKind
 from qrie_dagster.policies.policy import find_policy
 from qrie_dagster.store.summary import Scan
 from qrie_dagster.summary.rollup import HISTORY
-from qrie_dagster.times import iso
+from qrie_dagster.times import MINUTE_MS, SECOND_MS, iso, now_ms
 
+# As long as the command line waits before it asks.
+QUIET_MINUTES = SUM_UP_SECONDS * SECOND_MS // MINUTE_MS
 # Of those under way, how many are described.
 RUNNING_LISTED = 20
 
@@ -89,11 +92,8 @@ def _runs(context: Context, scan_id: str) -> list[str] | None:
 
 def _state(context: Context, scan: Scan, runs: list[str] | None, record: dict[str, Any] | None) -> ScanState:
     planned = len(scan.accounts) * len(scan.services)
-    if record:
-        status, done = "ended", planned
-    else:
-        status = "unknown" if runs is None else "running" if runs else "summing_up"
-        done = len(context.store.summary.outcomes(scan.scan_id, scan.accounts))
+    outcomes = [] if record else context.store.summary.outcomes(scan.scan_id, scan.accounts)
+    status = "ended" if record else "unknown" if runs is None else "running" if runs else "summing_up"
     return ScanState(
         scan_id=scan.scan_id,
         status=status,
@@ -102,12 +102,25 @@ def _state(context: Context, scan: Scan, runs: list[str] | None, record: dict[st
         started_at=iso(scan.started_ms),
         accounts=len(scan.accounts),
         services=list(scan.services),
-        done=min(done, planned),
+        done=planned if record else min(len(outcomes), planned),
         planned=planned,
         runs=runs or [],
-        dagster_url=f"{context.settings.dagster_url.rstrip('/')}/runs?q[]=tag%3Aqrie%2Fscan_id%3D{scan.scan_id}",
+        dagster_url=f"{context.settings.dagster_ui}/runs?q[]=tag%3Aqrie%2Fscan_id%3D{scan.scan_id}",
+        note=_note(status, max((outcome.finished_ms for outcome in outcomes), default=None), scan.started_ms),
         result=_entry(record) if record else None,
     )
+
+
+def _note(status: str, last_done: int | None, started: int) -> str | None:
+    """A question where a scan stands still. While some is done, what is not may just take long."""
+    minutes = (now_ms() - (last_done or started)) // MINUTE_MS
+    if minutes < QUIET_MINUTES:
+        return None
+    if status == "summing_up":
+        return f"Its runs have ended, and in {minutes} min nobody summed it up: is dagster-daemon running?"
+    if status == "running" and last_done is None:
+        return f"Nothing is done after {minutes} min: is dagster-daemon running, or do other runs come first?"
+    return None
 
 
 def _entry(record: dict[str, Any]) -> ScanEntry:

@@ -10,6 +10,18 @@ export async function get(path, parameters = {}) {
   return ask(path + query(parameters), {});
 }
 
+/** Up to `wanted` rows of what is answered in pages, under the name `rows`. */
+export async function rowsOf(path, rows, parameters, wanted) {
+  const found = [];
+  let token = null;
+  do {
+    const page = await get(path, { ...parameters, page_size: Math.min(100, wanted - found.length), next_token: token });
+    found.push(...page[rows]);
+    token = page.next_token;
+  } while (token && found.length < wanted);
+  return found;
+}
+
 /** Changes something. */
 export async function send(method, path, body) {
   return ask(path, {
@@ -40,7 +52,8 @@ async function ask(path, options) {
     throw new ApiError("The dashboard's server does not answer.");
   }
   if (answer.status === 401) {
-    location.assign("/login");
+    // With what the address asks for: after the login it is shown.
+    location.assign(`/login${location.hash}`);
     return new Promise(() => {});
   }
   const body = answer.status === 204 ? null : await answer.json().catch(() => null);

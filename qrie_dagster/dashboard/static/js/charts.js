@@ -15,10 +15,11 @@ function scale(largest) {
   return { top, y: (value) => TOP + (HEIGHT - TOP - BOTTOM) * (1 - value / top) };
 }
 
+/** The top of a scale of four whole steps. */
 function nice(value) {
-  if (value <= 4) return 4;
-  const power = 10 ** Math.floor(Math.log10(value));
-  return [1, 2, 2.5, 5, 10].map((step) => step * power).find((step) => step >= value);
+  const least = Math.max(1, value / 4);
+  const power = 10 ** Math.floor(Math.log10(least));
+  return 4 * power * [1, 2, 3, 4, 5, 6, 8, 10].find((step) => step * power >= least);
 }
 
 function frame(y, top, text = count) {

@@ -30,6 +30,13 @@ export function show(element, ...children) {
   element.replaceChildren(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
 }
 
+/** The same, unless `element` shows just that already: what is read out once is not read out again. */
+export function update(element, ...children) {
+  const fresh = element.cloneNode(false);
+  show(fresh, children);
+  if (!fresh.isEqualNode(element)) show(element, [...fresh.childNodes]);
+}
+
 /** A link to another site, in a tab of its own. */
 export function outside(url, text) {
   return url ? h("a", { href: url, target: "_blank", rel: "noopener noreferrer" }, text, h("span", { class: "hidden-text" }, " (opens another page)")) : null;

@@ -1,6 +1,6 @@
 // Can I trust what I see? The verdict, and the two ages against their limits.
 
-import { h, show, svg, track } from "./dom.js";
+import { h, svg, track, update } from "./dom.js";
 import { count, hours, plural } from "./format.js";
 
 const SIGNS = {
@@ -14,14 +14,14 @@ export function showHeader(board) {
   const { kind, title, why } = verdict(board);
   const box = document.getElementById("verdict");
   box.className = `verdict ${kind}`;
-  show(
+  update(
     box,
     svg("svg", { class: "sign", viewBox: "0 0 24 24", "aria-hidden": "true" }, svg("path", { d: SIGNS[kind], fill: "none", stroke: "currentColor", "stroke-width": 3, "stroke-linecap": "round" })),
     h("strong", {}, title),
     h("span", {}, why),
   );
   const loop = board.anti_entropy;
-  show(
+  update(
     document.getElementById("ages"),
     age("Inventory", loop.last_inventory_scan, loop.thresholds.inventory_hours, loop.inventory_drift),
     age("Policies", loop.last_policy_scan, loop.thresholds.policy_hours, loop.policy_drift),
@@ -29,11 +29,13 @@ export function showHeader(board) {
   document.title = `${loop.drift_detected ? "Drift" : "No drift"}, ${count(board.total_open_findings)} open – qrie`;
 }
 
-/** Says that the verdict is not known. */
+/** Says that the verdict is not known, and takes away what was known before. */
 export function showNoHeader(message) {
   const box = document.getElementById("verdict");
   box.className = "verdict bad";
-  show(box, h("strong", {}, "Not known"), h("span", {}, message));
+  update(box, h("strong", {}, "Not known"), h("span", {}, message));
+  update(document.getElementById("ages"));
+  document.title = "Not known – qrie";
 }
 
 function verdict(board) {

@@ -13,7 +13,7 @@ const EMPTY_PAGES = 20;
  * `extra` gets the filters and returns what goes besides them.
  */
 export async function listing(main, { title, view, path, rows, filters, controls, columns, row, extra, empty }) {
-  const tokens = [null];
+  let tokens = [null];
   const body = h("div", { "aria-busy": "true" });
   const size = filters.page_size ?? SIZES[0];
   const go = (more) => location.assign(address(view, { ...filters, ...more }));
@@ -27,26 +27,32 @@ export async function listing(main, { title, view, path, rows, filters, controls
   );
   show(main, h("section", { class: "panel" }, h("header", {}, h("h1", {}, title)), form, body));
 
-  async function load() {
+  /** Shows the page that the last of `turned` leads to. Where that fails, the one before stays. */
+  async function load(turned) {
     body.setAttribute("aria-busy", "true");
-    // Who is impatient must not turn two pages at once.
-    for (const button of body.querySelectorAll(".pager button")) button.disabled = true;
-    let page;
-    let token = tokens.at(-1);
-    for (let tries = 0; tries < EMPTY_PAGES; tries++) {
-      page = await get(path, { ...filters, page_size: size, next_token: token });
-      if (page[rows].length || !page.next_token) break;
+    try {
+      const page = await firstWithRows(turned.at(-1));
+      tokens = turned;
+      draw(page);
+    } finally {
+      body.removeAttribute("aria-busy");
+    }
+  }
+
+  async function firstWithRows(token) {
+    for (let tries = 1; ; tries++) {
+      const page = await get(path, { ...filters, page_size: size, next_token: token });
+      if (page[rows].length || !page.next_token || tries === EMPTY_PAGES) return page;
       token = page.next_token;
     }
-    draw(page);
-    body.removeAttribute("aria-busy");
   }
 
   function draw(page) {
     const found = page[rows];
-    const turn = (change) => async () => {
-      change();
-      await load();
+    const turn = (turned) => async () => {
+      // Who is impatient must not turn two pages at once.
+      if (body.hasAttribute("aria-busy")) return;
+      await load(turned);
       main.scrollIntoView({ block: "start" });
     };
     show(
@@ -59,12 +65,12 @@ export async function listing(main, { title, view, path, rows, filters, controls
         h(
           "div",
           { class: "row-of" },
-          h("button", { type: "button", onclick: turn(() => tokens.pop()), disabled: tokens.length === 1 }, "Previous"),
-          h("button", { type: "button", onclick: turn(() => tokens.push(page.next_token)), disabled: !page.next_token }, "Next"),
+          h("button", { type: "button", onclick: turn(tokens.slice(0, -1)), disabled: tokens.length === 1 }, "Previous"),
+          h("button", { type: "button", onclick: turn([...tokens, page.next_token]), disabled: !page.next_token }, "Next"),
         ),
       ),
     );
   }
 
-  await load();
+  await load(tokens);
 }

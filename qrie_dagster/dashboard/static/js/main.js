@@ -1,7 +1,7 @@
 // Starts the page: the session, the names, the header, and the view that the address says.
 
 import { accounts } from "./accounts.js";
-import { get, send, startSession } from "./api.js";
+import { ApiError, get, send, startSession } from "./api.js";
 import { h, show } from "./dom.js";
 import { findings } from "./findings.js";
 import { showHeader, showNoHeader } from "./header.js";
@@ -11,6 +11,7 @@ import { resources } from "./resources.js";
 import { followScan, scanNow } from "./scan_now.js";
 import { scans } from "./scans.js";
 import { known, loadNames, place } from "./shared.js";
+import { tell } from "./sheet.js";
 import { startTheme } from "./theme.js";
 import { startTips } from "./tip.js";
 
@@ -53,15 +54,28 @@ async function refreshHeader() {
   }
 }
 
-/** Brings the view up to date, unless somebody is in the middle of something. */
+/** Brings the header up to date, also in a tab that is not looked at, whose title says it; and the overview if it is. */
 function refresh() {
-  const busy = document.querySelector("dialog[open]") || main.contains(document.activeElement) && document.activeElement.matches("select, input, textarea");
-  if (document.hidden) return;
-  if (place().view === "overview" && !busy) showView();
+  if (place().view === "overview" && !document.hidden && !isInUse()) showView();
   else refreshHeader().catch(() => {});
 }
 
+/** Whether somebody is in the middle of something that a new view would take away. */
+function isInUse() {
+  const focused = document.activeElement;
+  return document.querySelector("dialog[open], main details[open]") || (focused !== main && main.contains(focused));
+}
+
+/** Tells what failed and has no place of its own: a button that just does something, or a view after a change. */
+function tellFailures() {
+  addEventListener("unhandledrejection", (event) => {
+    tell(event.reason?.message ?? String(event.reason));
+    if (event.reason instanceof ApiError) event.preventDefault();
+  });
+}
+
 async function start() {
+  tellFailures();
   startTips();
   startTheme(document.getElementById("theme"));
   document.getElementById("scan-now").addEventListener("click", () => scanNow());
@@ -69,7 +83,14 @@ async function start() {
     await send("POST", "/logout").catch(() => {});
     location.assign("/login");
   });
+  document.querySelector(".skip").addEventListener("click", (event) => {
+    // The part of the address after '#' says which view it is: it must stay.
+    event.preventDefault();
+    main.focus();
+  });
   addEventListener("hashchange", () => {
+    document.querySelector(".top .told")?.remove();
+    for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
     showView();
     main.focus({ preventScroll: true });
   });
@@ -82,9 +103,10 @@ async function start() {
     return;
   }
   await showView();
-  const { running } = await get("/scans").catch(() => ({ running: [] }));
-  for (const scan of running) followScan(scan.scan_id, "").catch(() => {});
   setInterval(refresh, REFRESH_MS);
+  document.addEventListener("visibilitychange", () => document.hidden || refresh());
+  const { running } = await get("/scans").catch(() => ({ running: [] }));
+  for (const scan of running) followScan(scan.scan_id, "");
 }
 
 start();

@@ -4,7 +4,7 @@ import { get, send } from "./api.js";
 import { field, h, select, table } from "./dom.js";
 import { plural, time } from "./format.js";
 import { accountName, accountOptions, address, changed, policyOptions } from "./shared.js";
-import { confirmed, openSheet } from "./sheet.js";
+import { confirmed, formSheet } from "./sheet.js";
 
 const AUTHOR = "qrie-author";
 const COLUMNS = [["what"], ["findings", "number"], ["reason"], ["author", "wide-only"], ["since, UTC", "wide-only"], ["until, UTC"], [h("span", { class: "hidden-text" }, "actions")]];
@@ -39,8 +39,9 @@ function what(rule) {
 /** Asks, and removes a rule. */
 export function unmute(rule) {
   confirmed("Remove this mute?", `${what(rule)}: what no other rule mutes counts as open again.`, "Remove", async () => {
-    await send("DELETE", `/mutes/${rule.id}`);
+    const answer = await send("DELETE", `/mutes/${rule.id}`);
     changed();
+    return answer;
   });
 }
 
@@ -49,9 +50,10 @@ export async function unmuteFinding(finding, done) {
   const rule = (await get("/mutes")).find((one) => one.id === finding.mute_id);
   const others = rule && rule.findings > 1 ? `The same rule (${what(rule)}) mutes ${plural(rule.findings, "finding")}: all of them count as open again.` : "It counts as open again.";
   confirmed("Unmute this finding?", others, "Unmute", async () => {
-    await send("DELETE", `/mutes/${finding.mute_id}`);
+    const answer = await send("DELETE", `/mutes/${finding.mute_id}`);
     done();
     changed();
+    return answer;
   });
 }
 
@@ -89,25 +91,13 @@ function ask(title, controls, matches, done) {
   const reason = h("textarea", { name: "reason", rows: 2, required: true, maxlength: 500 });
   const author = h("input", { name: "author", required: true, maxlength: 100, value: localStorage.getItem(AUTHOR) ?? "" });
   const until = h("input", { name: "until", type: "date" });
-  const error = h("p", { class: "error", role: "alert" });
-  const save = h("button", { type: "submit", class: "primary" }, "Mute");
-  const form = h("form", { class: "form", onsubmit: submit }, controls, field("Reason", reason, "wide"), field("Author", author), field("Until, UTC (empty: until removed)", until), h("div", { class: "wide row-of" }, save, error));
-  const dialog = openSheet(title, form, "small-sheet");
-
-  async function submit(event) {
-    event.preventDefault();
-    save.disabled = true;
-    error.textContent = "";
-    try {
-      const expires = until.value ? `${until.value}T00:00:00Z` : null;
-      await send("POST", "/mutes", { ...matches(), reason: reason.value, author: author.value, expires_at: expires });
-      localStorage.setItem(AUTHOR, author.value);
-      dialog.close();
-      done();
-      changed();
-    } catch (problem) {
-      error.textContent = problem.message;
-      save.disabled = false;
-    }
-  }
+  const all = [controls, field("Reason", reason, "wide"), field("Author", author), field("Until, UTC (empty: until removed)", until)];
+  formSheet(title, all, "Mute", async () => {
+    const expires = until.value ? `${until.value}T00:00:00Z` : null;
+    const answer = await send("POST", "/mutes", { ...matches(), reason: reason.value, author: author.value, expires_at: expires });
+    localStorage.setItem(AUTHOR, author.value);
+    done();
+    changed();
+    return answer;
+  });
 }

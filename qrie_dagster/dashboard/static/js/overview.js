@@ -82,6 +82,7 @@ export function scanTable(scans) {
 
 function scanRow(scan) {
   const failed = scan.failed_scopes.count;
+  const narrow = h("span", { class: "narrow-only" }, " failed");
   return h(
     "tr",
     { class: "row" },
@@ -91,7 +92,7 @@ function scanRow(scan) {
     h("td", { class: "number wide-only when" }, duration(scan.duration_ms)),
     h("td", { class: "number wide-only" }, count(scan.resources_found ?? scan.processed_resources)),
     h("td", {}, repaired(scan)),
-    h("td", { class: "number" }, failed ? h("span", { class: "badge bad" }, count(failed)) : "0"),
+    h("td", { class: "number" }, failed ? h("span", { class: "badge bad" }, count(failed), narrow) : ["0", narrow]),
   );
 }
 

@@ -6,7 +6,7 @@ import { count, time } from "./format.js";
 import { mutesPanel } from "./mutes.js";
 import { followScan, scanNow } from "./scan_now.js";
 import { addressOfOpen, changed, known, loadNames, severityBadge } from "./shared.js";
-import { confirmed, facts, openSheet, section } from "./sheet.js";
+import { confirmed, facts, formSheet, openSheet, section, tellDone } from "./sheet.js";
 
 const STATUS = { active: "ok", suspended: "warn", available: "quiet" };
 const LISTS = [
@@ -42,13 +42,13 @@ function row(policy) {
 function actions(policy) {
   const button = (label, onclick, kind = "") => h("button", { type: "button", class: `small ${kind}`, onclick, "aria-label": `${label} ${policy.policy_id}` }, label);
   if (policy.status === "available") return [button("Launch", () => editPolicy(policy))];
-  if (policy.status === "suspended") return [button("Resume", () => change(policy, "PUT", { status: "active" })), button("Delete", () => remove(policy))];
+  if (policy.status === "suspended") return [button("Resume", async () => tellDone(await change(policy, "PUT", { status: "active" }))), button("Delete", () => remove(policy))];
   return [button("Edit", () => editPolicy(policy)), button("Suspend", () => suspend(policy)), button("Scan", () => scanNow({ kind: "policy", policy_id: policy.policy_id }))];
 }
 
 async function change(policy, method, body) {
   const answer = await send(method, method === "POST" ? "/policies" : `/policies/${policy.policy_id}`, body);
-  if (answer.scan) followScan(answer.scan.scan_id, policy.policy_id).catch(() => {});
+  if (answer.scan) followScan(answer.scan.scan_id, policy.policy_id);
   changed();
   return answer;
 }
@@ -93,33 +93,20 @@ function openPolicy(policy) {
 
 function editPolicy(policy) {
   const isNew = policy.status === "available";
-  const error = h("p", { class: "error", role: "alert" });
   const lines = (value) => (Array.isArray(value) ? value : tagLines(value ?? {})).join("\n");
   const area = (name, hint) => h("textarea", { name, rows: 2, placeholder: hint, value: lines(policy.scope?.[name] ?? []) });
-  const save = h("button", { type: "submit", class: "primary" }, isNew ? "Launch" : "Save");
-  const form = h(
-    "form",
-    { class: "form", onsubmit: submit },
+  const own = policy.remediation === policy.default_remediation;
+  const controls = [
     h("p", { class: "field wide muted" }, "One per line. A resource is in scope when it matches every 'only' given and no 'not'."),
     h("fieldset", {}, h("legend", {}, "Scope"), LISTS.map(([name, label]) => field(label, area(name, name.includes("_ou_") ? "/prod" : "123456789012"))), TAGS.map(([name, label]) => field(label, area(name, "env=prod")))),
     field(`Severity (its own is ${policy.default_severity})`, h("input", { name: "severity", type: "number", min: 0, max: 100, value: policy.severity === policy.default_severity ? "" : policy.severity })),
-    h("div", { class: "wide row-of" }, save, error),
-  );
-  const dialog = openSheet(`${isNew ? "Launch" : "Edit"} ${policy.policy_id}`, form, "small-sheet");
-
-  async function submit(event) {
-    event.preventDefault();
-    save.disabled = true;
-    error.textContent = "";
-    try {
-      const body = { scope: readScope(form), severity: form.elements.severity.value === "" ? null : Number(form.elements.severity.value) };
-      await (isNew ? change(policy, "POST", { ...body, policy_id: policy.policy_id }) : change(policy, "PUT", body));
-      dialog.close();
-    } catch (problem) {
-      error.textContent = problem.message;
-      save.disabled = false;
-    }
-  }
+    field("How to mend what it finds (empty: its own advice)", h("textarea", { name: "remediation", rows: 3, maxlength: 10_000, placeholder: policy.default_remediation, value: own ? "" : policy.remediation }), "wide"),
+  ];
+  formSheet(`${isNew ? "Launch" : "Edit"} ${policy.policy_id}`, controls, isNew ? "Launch" : "Save", (form) => {
+    const { severity, remediation } = form.elements;
+    const body = { scope: readScope(form), severity: severity.value === "" ? null : Number(severity.value), remediation: remediation.value.trim() || null };
+    return isNew ? change(policy, "POST", { ...body, policy_id: policy.policy_id }) : change(policy, "PUT", body);
+  });
 }
 
 function readScope(form) {

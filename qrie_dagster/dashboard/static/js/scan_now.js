@@ -1,12 +1,12 @@
 // Starting scans, and following them to their end.
 
 import { get, send } from "./api.js";
-import { field, h, select, show, track } from "./dom.js";
-import { count, shortArn } from "./format.js";
-import { openFinding } from "./findings.js";
+import { field, h, select, show, track, update } from "./dom.js";
+import { count } from "./format.js";
 import { repaired } from "./overview.js";
 import { accountName, accountOptions, changed, policyOptions, serviceOptions } from "./shared.js";
-import { openSheet, section } from "./sheet.js";
+import { openSheet } from "./sheet.js";
+import { whatChanged } from "./what_changed.js";
 
 const POLL_MS = 1500;
 const GIVE_UP_AFTER = 40;
@@ -58,20 +58,24 @@ export function scanNow(preset = {}) {
   async function run(kinds, body, account) {
     const log = h("div", { class: "sheet-log" });
     show(place, log, h("p", { class: "muted" }, "The scan goes on in Dagster when this is closed; the policy scan that follows an inventory is started from here."));
-    const started = new Date(Date.now() - 2000).toISOString();
+    const states = [];
     for (const each of kinds) {
       const answer = await send("POST", "/scans", { kind: each, ...body });
       const line = h("div", { class: "scan-result" });
       log.append(line);
       const state = await followScan(answer.scan_id, account ? accountName(account) : "", (now) => dialog.isConnected && progress(line, now));
       ended(line, state);
+      states.push(state);
     }
-    if (dialog.isConnected) await whatChanged(log, account, started);
+    if (!dialog.isConnected) return;
+    const filters = { account, service: body.services[0], policy: body.policy_id };
+    const section = whatChanged(states, filters).catch((problem) => h("p", { class: "error", role: "alert" }, `What changed cannot be listed: ${problem.message}`));
+    log.append(await section);
   }
 }
 
 function progress(line, state) {
-  show(line, h("p", {}, `${title(state)}: ${WORDS[state.status] ?? "done"}, ${count(state.done)} of ${count(state.planned)}`), track(share(state)));
+  show(line, h("p", {}, `${title(state)}: ${WORDS[state.status] ?? "done"}, ${count(state.done)} of ${count(state.planned)}`), track(share(state)), state.note ? h("p", { class: "note" }, state.note) : null);
 }
 
 function ended(line, state) {
@@ -80,22 +84,6 @@ function ended(line, state) {
     line,
     h("p", { class: `note ${failed.count ? "bad" : "ok"}` }, `${title(state)} ended: ${repaired(state.result)}${failed.count ? `; ${count(failed.count)} failed` : ""}.`),
     failed.first.slice(0, 5).map((text) => h("p", { class: "muted" }, text)),
-  );
-}
-
-async function whatChanged(log, account, since) {
-  const [findings, resources] = await Promise.all([get("/findings", { account, changed_since: since, page_size: 20 }), get("/resources", { account, changed_since: since, page_size: 20 })]);
-  log.append(
-    section(
-      "What changed",
-      findings.findings.length || resources.resources.length ? null : h("p", { class: "muted" }, "Nothing: what was stored is what AWS has."),
-      h("ul", {}, resources.resources.map((resource) => h("li", {}, "resource ", h("code", {}, shortArn(resource.arn))))),
-      h(
-        "ul",
-        {},
-        findings.findings.map((finding) => h("li", {}, finding.state === "ACTIVE" ? "opened " : "closed ", h("button", { type: "button", class: "link", onclick: () => openFinding(finding) }, `${finding.policy} on ${shortArn(finding.arn)}`))),
-      ),
-    ),
   );
 }
 
@@ -130,7 +118,7 @@ async function follow(id, what, tell) {
       if (lost > GIVE_UP_AFTER) throw new Error(`The scan ${id} is lost from sight; Dagster may still run it.`);
       if (state) {
         tell(state);
-        show(line, h("span", {}, `${title(state)}${what ? ` of ${what}` : ""}`), track(share(state)), h("span", {}, `${WORDS[state.status]}, ${count(state.done)} of ${count(state.planned)}`));
+        update(line, h("span", {}, `${title(state)}${what ? ` of ${what}` : ""}`), track(share(state)), h("span", {}, `${WORDS[state.status]}, ${count(state.done)} of ${count(state.planned)}`), state.note ? h("span", { class: "scan-note" }, state.note) : null);
       }
       await new Promise((resolve) => setTimeout(resolve, POLL_MS));
     }

@@ -10,7 +10,7 @@ import { followScan } from "./scan_now.js";
 /** Shows the view. */
 export async function scans(main) {
   const answer = await get("/scans");
-  for (const scan of answer.running) followScan(scan.scan_id, "").catch(() => {});
+  for (const scan of answer.running) followScan(scan.scan_id, "");
   show(
     main,
     h(

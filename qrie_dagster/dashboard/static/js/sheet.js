@@ -27,19 +27,43 @@ export function section(title, ...content) {
   return h("section", {}, h("h2", {}, title), content);
 }
 
-/** Asks before something is done; `action` gets the dialog's own place for errors. */
+/** Asks before something is done by `action`. */
 export function confirmed(title, text, label, action) {
+  formSheet(title, h("p", { class: "wide" }, text), label, action, "danger");
+}
+
+/** A dialog with a form. `action` gets it when it is sent: what that throws is shown, what the server answered is told. */
+export function formSheet(title, controls, label, action, kind = "primary") {
   const error = h("p", { class: "error", role: "alert" });
-  const button = h("button", { type: "button", class: "danger", onclick: run }, label);
-  const dialog = openSheet(title, [h("p", {}, text), error, h("div", { class: "row-of" }, button)], "small-sheet");
-  async function run() {
+  const button = h("button", { type: "submit", class: kind }, label);
+  const form = h("form", { class: "form", onsubmit: submit }, controls, h("div", { class: "wide row-of" }, button, error));
+  const dialog = openSheet(title, form, "small-sheet");
+
+  async function submit(event) {
+    event.preventDefault();
     button.disabled = true;
+    error.textContent = "";
     try {
-      await action();
+      const answer = await action(form);
       dialog.close();
+      tellDone(answer);
     } catch (problem) {
       error.textContent = problem.message;
       button.disabled = false;
     }
   }
+}
+
+/** Tells what a change did, as the server has put it. */
+export function tellDone(answer) {
+  if (answer?.message) tell(answer.message, answer.waits_for_scan ? "warn" : "ok");
+}
+
+/** Says something where people look: in the dialog on top, or else in the page's header. */
+export function tell(text, kind = "bad") {
+  for (const old of document.querySelectorAll(".told")) old.remove();
+  const note = h("div", { class: `told note ${kind}`, role: kind === "bad" ? "alert" : "status" }, h("span", {}, text), h("button", { type: "button", class: "small", onclick: () => note.remove() }, "Dismiss"));
+  const sheet = [...document.querySelectorAll("dialog[open] .sheet")].at(-1);
+  (sheet ? sheet.firstElementChild : document.querySelector(".bar")).after(note);
+  note.scrollIntoView({ block: "nearest" });
 }
