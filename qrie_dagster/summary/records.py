@@ -16,22 +16,25 @@ FAILURES_LISTED = 20
 FAILURE_LENGTH = 300
 _NOT_FLAT = {"counts", "failures", "kind", "complete", "failed_scopes", "opened"}
 
-_INVENTORY_COUNTS = (
-    "resources_found",
-    "resources_created",
-    "resources_updated",
-    "resources_deleted",
-    "resources_unchanged",
-    "superseded",
-)
-_POLICY_COUNTS = (
-    "processed_resources",
-    "skipped_resources",
-    "findings_created",
-    "findings_closed",
-    "findings_updated",
-    "critical_created",
-)
+# What each kind of scan counts.
+COUNTS = {
+    ScanKind.INVENTORY: (
+        "resources_found",
+        "resources_created",
+        "resources_updated",
+        "resources_deleted",
+        "resources_unchanged",
+        "superseded",
+    ),
+    ScanKind.POLICY: (
+        "processed_resources",
+        "skipped_resources",
+        "findings_created",
+        "findings_closed",
+        "findings_updated",
+        "critical_created",
+    ),
+}
 
 
 class ScanRecord(BaseModel):
@@ -105,7 +108,6 @@ def scan_record(
         for account, service in sorted(planned - attempted)
     ]
     ended = max([outcome.finished_ms for outcome in outcomes], default=scan.started_ms)
-    names = _INVENTORY_COUNTS if scan.kind is ScanKind.INVENTORY else _POLICY_COUNTS
     return ScanRecord(
         scan_id=scan.scan_id,
         kind=scan.kind,
@@ -120,7 +122,7 @@ def scan_record(
         policies_evaluated=len({policy for outcome in outcomes for policy in outcome.policies}),
         failed_scopes=len(failures),
         failures=tuple(failures[:FAILURES_LISTED]),
-        counts={name: sum(getattr(outcome, name) for outcome in outcomes) for name in names},
+        counts={name: sum(getattr(outcome, name) for outcome in outcomes) for name in COUNTS[scan.kind]},
         opened=_opened(outcomes),
     )
 
