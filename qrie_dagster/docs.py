@@ -21,8 +21,9 @@ def _settings() -> str:
     return (
         "# Settings\n\n"
         + NOTE
-        + "Read from the environment, or from a file `.env` in the working directory. A wrong value ends the process"
-        + " with a sentence that names it.\n\n"
+        + "Read from the environment, or from a file `.env` in the working directory. `QRIE_ENV_FILE` names another"
+        + " file, and none if it is empty. A wrong value ends the process with a sentence that names it; a variable"
+        + " `QRIE_…` that is no setting is told once and ignored.\n\n"
         + settings_table()
     )
 

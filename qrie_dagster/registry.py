@@ -199,14 +199,24 @@ def forget_region(store: Store, account_id: str, region: str) -> int:
 
 
 def retire_inactive(store: Store) -> Iterator[str]:
-    """Clean up after every account that is not active any more, a line about each; safe to run again."""
+    """Clean up after every account that is not active any more, a line about each; safe to run again.
+
+    One that cannot be cleaned up keeps no other from it. Raises QrieError in the end, naming those.
+    """
     accounts = store.accounts.all()
     left = [account for account in accounts if not account.active and account.retired_ms is None]
+    failed = []
     for account in left:
-        resolved, dropped = retire(store, account)
+        try:
+            resolved, dropped = retire(store, account)
+        except QrieError as error:
+            failed.append(f"Account {account.account_id} could not be cleaned up: {error}")
+            continue
         yield f"{account.account_id}: {resolved} findings resolved, {dropped} resources dropped"
-    if left:
+    if len(failed) < len(left):
         refresh_dashboard(store, store.accounts.all(), now_ms())
+    if failed:
+        raise QrieError("\n".join(failed))
 
 
 def retire(store: Store, account: Account) -> tuple[int, int]:
@@ -221,7 +231,7 @@ def retire(store: Store, account: Account) -> tuple[int, int]:
         settled = {key: Settled(*key, Reason.ACCOUNT_REMOVED) for key, found in stored.items() if found.open}
         applied = store.findings.apply(transitions(settled, stored, now), now)
         if applied.error:
-            raise QrieError(f"Account {account.account_id} could not be cleaned up: {applied.error}")
+            raise QrieError(applied.error)
         resolved += len(applied.written)
         dropped += store.resources.forget(account.account_id, service)
         rebuild_service(store, account.account_id, service, applied.now)

@@ -1,13 +1,17 @@
-"""Every knob of qrie, read from ``QRIE_…`` environment variables and an optional ``.env`` file.
+"""Every knob of qrie, read from ``QRIE_…`` environment variables and an optional file, ``.env`` or ``QRIE_ENV_FILE``.
 
 Validated as a whole when a process starts: a wrong value ends it with one sentence per mistake.
 """
 
+import logging
+import os
 import re
+from difflib import get_close_matches
 from functools import cache
 from ipaddress import ip_network
 from typing import Annotated, Any, Literal
 
+from dotenv import dotenv_values
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -17,6 +21,13 @@ from qrie_dagster.models import is_region
 from qrie_dagster.overrides import check_cron
 
 PREFIX = "QRIE_"
+ENV_FILE = "QRIE_ENV_FILE"
+# Variables of qrie's name that others read: deploy/dagster.yaml, and this module itself.
+NOT_SETTINGS = {ENV_FILE, "QRIE_COMPUTE_LOG_BUCKET"}
+# Dagster takes no freshness window below a minute, and the warning comes at 15/16 of it.
+SHORTEST_DRIFT_HOURS = 0.02
+
+logger = logging.getLogger(__name__)
 
 Cron = Annotated[str, AfterValidator(check_cron)]
 Words = Annotated[list[str], NoDecode]
@@ -26,7 +37,7 @@ Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+.*$")]
 class Settings(BaseSettings):
     """One field per environment variable: ``table_prefix`` is ``QRIE_TABLE_PREFIX``."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
 
     table_prefix: str = Field(
         "qrie_", pattern=r"^[A-Za-z0-9_.-]{1,100}$", description="Prefix of the DynamoDB table names."
@@ -74,18 +85,21 @@ class Settings(BaseSettings):
     policy_cron: Cron = Field("0 4 * * *", description="When the full policy scan runs, UTC.")
     inventory_drift_hours: float = Field(
         192,
-        gt=0,
+        ge=SHORTEST_DRIFT_HOURS,
         le=8760,
         description="Age of the last full inventory, in hours, beyond which it has drifted.",
     )
     policy_drift_hours: float = Field(
         26,
-        gt=0,
+        ge=SHORTEST_DRIFT_HOURS,
         le=8760,
         description="Age of the last full policy scan, in hours, beyond which it has drifted.",
     )
     sudden_loss_percent: int = Field(
         30, ge=1, le=100, description="Share of an account's resources lost in one scan that raises an alarm."
+    )
+    bootstrap_new_accounts: bool = Field(
+        True, description="Scan accounts that were never scanned as soon as they are registered."
     )
     launch_all_policies: bool = Field(
         True, description="Launch every policy, for everything, when the tables are first created."
@@ -207,16 +221,37 @@ class Settings(BaseSettings):
 
 @cache
 def settings() -> Settings:
-    """The settings of this process. Raises QrieError with one sentence per wrong variable."""
-    return load_settings()
+    """The settings of this process. Raises QrieError with one sentence per wrong variable; warns of unknown ones."""
+    found = load_settings()
+    for sentence in unknown_variables():
+        logger.warning(sentence)
+    return found
 
 
 def load_settings(**values: Any) -> Settings:
     """Settings from the environment, with ``values`` in front of it. Raises QrieError like ``settings``."""
     try:
-        return Settings(**values)
+        return Settings(_env_file=_env_file(), **values)
     except ValidationError as invalid:
         raise QrieError("\n".join(_sentence(error) for error in invalid.errors())) from None
+
+
+def _env_file() -> str | None:
+    """The file of settings; None for none."""
+    return os.environ.get(ENV_FILE, ".env") or None
+
+
+def unknown_variables() -> list[str]:
+    """A sentence about each variable that looks like a setting and is none."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | NOT_SETTINGS
+    file = _env_file()
+    given = {name.upper() for name in [*os.environ, *(dotenv_values(file) if file else ())]}
+    sentences = []
+    for name in sorted(name for name in given - known if name.startswith(PREFIX)):
+        close = get_close_matches(name, known, n=2)
+        meant = f"did you mean {' or '.join(close)}?" if close else "'qrie settings' lists those that are."
+        sentences.append(f"{name} is no setting of qrie and is ignored: {meant}")
+    return sentences
 
 
 _SECRETS = {name for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)}

@@ -4,7 +4,6 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import count
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -13,7 +12,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from qrie_dagster.demo import emulator
-from qrie_dagster.settings import PREFIX, Settings, load_settings
+from qrie_dagster.settings import ENV_FILE, PREFIX, Settings, load_settings
 from qrie_dagster.store import Store, open_store
 from qrie_dagster.store.tables import create_tables
 
@@ -32,6 +31,7 @@ def _no_settings_of_this_machine() -> Iterator[None]:
         patch.setenv("AWS_ACCESS_KEY_ID", "testing")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        patch.setenv(ENV_FILE, "")
         patch.setenv("AWS_CONFIG_FILE", os.devnull)
         patch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
         yield
@@ -45,9 +45,8 @@ def moto_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
-def make_settings(moto_endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Settings]:
+def make_settings(moto_endpoint: str) -> Callable[..., Settings]:
     """``make_settings(**values)``: settings that lead to the emulator and to table names nobody else has."""
-    monkeypatch.chdir(tmp_path)  # No .env there.
     prefix = f"t{uuid4().hex[:12]}_"
 
     def make(**values: Any) -> Settings:

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from qrie_dagster.errors import QrieError
+from qrie_dagster.errors import QrieError, StoreError
 from qrie_dagster.findings import Reason, Settled, State, Violated, transitions
 from qrie_dagster.models import Account, Outcome, Resource, ScanKind
 from qrie_dagster.policy_changes import launch, suspend
@@ -323,3 +323,25 @@ def test_an_account_is_active_from_when_it_came_back(store: Store, account_id: s
     register(store, [Account(account_id=account_id, status="suspended")])
     register(store, [Account(account_id=account_id, status="active")])
     assert store.accounts.active()[0].active_since > account.active_since
+
+
+def test_an_account_that_cannot_be_cleaned_up_keeps_no_other_from_it(
+    store: Store, new_id: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two, three = sorted(new_id() for _ in range(3))
+    csv(store, "account_id", one, two, three)
+    for account_id in (one, two, three):
+        store.accounts.set_status(account_id, "removed")
+    forget = store.resources.forget
+
+    def refuse(account_id: str, *more: str) -> int:
+        if account_id == two:
+            raise StoreError("not today.")
+        return forget(account_id, *more)
+
+    monkeypatch.setattr(store.resources, "forget", refuse)
+    with pytest.raises(QrieError, match=rf"^Account {two} could not be cleaned up: not today\.$"):
+        list(retire_inactive(store))
+    assert [stored(store, account_id).retired_ms is None for account_id in (one, two, three)] == [False, True, False]
+    monkeypatch.undo()
+    assert len(list(retire_inactive(store))) == 1

@@ -2,14 +2,28 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dagster import FreshnessPolicy
 
+from qrie_dagster.demo.stack import environment
+from qrie_dagster.drift import DriftRules
 from qrie_dagster.errors import QrieError
-from qrie_dagster.settings import PREFIX, Settings, load_settings, settings, settings_table
+from qrie_dagster.models import ScanKind
+from qrie_dagster.settings import (
+    ENV_FILE,
+    PREFIX,
+    SHORTEST_DRIFT_HOURS,
+    Settings,
+    load_settings,
+    settings,
+    settings_table,
+    unknown_variables,
+)
 
 
 @pytest.fixture(autouse=True)
 def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(ENV_FILE)
 
 
 def wrong(monkeypatch: pytest.MonkeyPatch, **variables: str) -> str:
@@ -57,7 +71,8 @@ WRONG = [
     ("INVENTORY_CRON", "0 0 * * 9", "five fields"),
     ("POLICY_CRON", "@daily", "five fields"),
     ("POLICY_CRON", "0 0 4 * * *", "five fields"),
-    ("INVENTORY_DRIFT_HOURS", "0", "greater than 0"),
+    ("INVENTORY_DRIFT_HOURS", "0", "greater than or equal to 0.02"),
+    ("POLICY_DRIFT_HOURS", "0.017", "greater than or equal to 0.02"),
     ("INVENTORY_DRIFT_HOURS", "nan", "less than or equal to 8760"),
     ("POLICY_DRIFT_HOURS", "inf", "less than or equal to 8760"),
     ("POLICY_DRIFT_HOURS", "26h", "number"),
@@ -149,6 +164,50 @@ def test_a_mistake_in_the_dotenv_file_is_explained(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("QRIE_DASHBOARD_PORT=eight\n")
     with pytest.raises(QrieError, match=r"QRIE_DASHBOARD_PORT is 'eight'"):
         load_settings()
+
+
+def test_another_file_or_none_may_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".env").write_text("QRIE_TABLE_PREFIX=mine_\n")
+    (tmp_path / "other").write_text("QRIE_TABLE_PREFIX=other_\n")
+    monkeypatch.setenv(ENV_FILE, "other")
+    assert load_settings().table_prefix == "other_"
+    monkeypatch.setenv(ENV_FILE, "")
+    assert load_settings().table_prefix == "qrie_"
+    assert unknown_variables() == []
+
+
+def test_the_demonstration_takes_nothing_from_the_folder_it_is_started_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").write_text("QRIE_ALERT_URLS=json://example.org\nQRIE_TABLE_PREFIX=mine_\n")
+    assert load_settings().alerts_wanted
+    for name, value in environment("http://127.0.0.1:1", tmp_path).items():
+        monkeypatch.setenv(name, value)
+    assert not load_settings().alerts_wanted
+    assert load_settings().table_prefix == "qrie_"
+
+
+def test_the_shortest_windows_are_those_that_dagster_takes() -> None:
+    rules = DriftRules.of(load_settings(inventory_drift_hours=SHORTEST_DRIFT_HOURS, policy_drift_hours=1))
+    for kind in ScanKind:
+        FreshnessPolicy.time_window(fail_window=rules.window(kind), warn_window=rules.warning(kind))
+
+
+def test_a_misspelt_variable_is_told_wherever_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / ".env").write_text("qrie_alert_ulrs=x\nOTHER=1\n")
+    monkeypatch.setenv("QRIE_REGOIN", "eu-west-1")
+    monkeypatch.setenv("QRIE_ZZZ", "1")
+    monkeypatch.setenv("QRIE_COMPUTE_LOG_BUCKET", "logs")
+    settings.cache_clear()
+    settings()
+    settings.cache_clear()
+    said = [record.message for record in caplog.records]
+    assert said[0].startswith("QRIE_ALERT_ULRS is no setting of qrie and is ignored: did you mean QRIE_ALERT_URLS")
+    assert said[1].startswith("QRIE_REGOIN is no setting of qrie and is ignored: did you mean QRIE_REGION")
+    assert said[2] == "QRIE_ZZZ is no setting of qrie and is ignored: 'qrie settings' lists those that are."
+    assert len(said) == 3
 
 
 def test_the_settings_of_a_process_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,4 +41,4 @@ def policy_findings(context: AssetExecutionContext, store: StoreResource, aws: A
     def scan_one(account: Account) -> Sequence[Outcome]:
         return [scanner.scan(scan, account, service) for service in wanted]
 
-    yield from scan_accounts(context, tables, aws.parallel_accounts, scan_one)
+    yield from scan_accounts(context, tables, scan, aws.parallel_accounts, scan_one)

@@ -43,7 +43,7 @@ def inventory_asset(service: Service) -> AssetsDefinition:
         scan = open_scan(context, tables, ScanKind.INVENTORY, [service.name])
         scanner = InventoryScanner(tables, aws.access().enter, aws.concurrency_per_account)
         yield from scan_accounts(
-            context, tables, aws.parallel_accounts, lambda account: [scanner.scan(scan, account, service)]
+            context, tables, scan, aws.parallel_accounts, lambda account: [scanner.scan(scan, account, service)]
         )
 
     return inventory

@@ -1,16 +1,13 @@
 """Accounts with a schedule of their own: scans besides those of the whole estate."""
 
-from dagster import DefaultSensorStatus, RunRequest, SensorEvaluationContext, SensorResult, SkipReason, sensor
+from dagster import DefaultSensorStatus, SensorEvaluationContext, SensorResult, SkipReason, sensor
 
 from qrie_dagster.defs.jobs import full_inventory, policy_scan
 from qrie_dagster.defs.partitions import bring_in_step
 from qrie_dagster.defs.resources import StoreResource
-from qrie_dagster.defs.scan_runs import chunk_requests
-from qrie_dagster.inventory.services import all_services
-from qrie_dagster.models import ScanKind, ScanType
-from qrie_dagster.overrides import Due, due
-from qrie_dagster.store import Store
-from qrie_dagster.store.summary import Scan
+from qrie_dagster.defs.scan_runs import plan_part
+from qrie_dagster.models import ScanKind
+from qrie_dagster.overrides import due
 from qrie_dagster.times import iso, now_ms
 
 _JOBS = {ScanKind.INVENTORY: full_inventory, ScanKind.POLICY: policy_scan}
@@ -41,22 +38,9 @@ def account_schedules(context: SensorEvaluationContext, store: StoreResource) ->
         reason = SkipReason(f"None of {count} accounts with a schedule of their own is due.")
         return SensorResult(skip_reason=reason, cursor=str(max(since, now)))
     partitions = bring_in_step(context.instance, active)
-    requests = [request for group in groups for request in _requests(tables, group, partitions, now)]
-    return SensorResult(run_requests=requests, cursor=str(max(since, now)))
-
-
-def _requests(store: Store, group: Due, partitions: list[str], now: int) -> list[RunRequest]:
-    store.summary.open_scan(
-        Scan(
-            scan_id=group.scan_id,
-            kind=group.kind,
-            scan_type=ScanType.BOOTSTRAP,
-            started_ms=now,
-            accounts=group.accounts,
-            services=tuple(all_services()),
-        )
-    )
-    return [
-        RunRequest(run_key=request.run_key, job_name=_JOBS[group.kind].name, tags=request.tags)
-        for request in chunk_requests(group.scan_id, partitions, group.accounts)
+    requests = [
+        request
+        for group in groups
+        for request in plan_part(tables, group.scan_id, group.kind, group.accounts, partitions, _JOBS[group.kind].name)
     ]
+    return SensorResult(run_requests=requests, cursor=str(max(since, now)))

@@ -14,20 +14,23 @@ from dagster import (
     DagsterRun,
     Failure,
     MetadataValue,
+    RunRecord,
     RunRequest,
     RunsFilter,
 )
 
+from qrie_dagster.defs.partitions import WILL_RETRY
 from qrie_dagster.errors import QrieError
+from qrie_dagster.inventory.services import all_services
 from qrie_dagster.models import Account, Outcome, ScanKind, ScanType
 from qrie_dagster.scan_tags import CHUNK, CHUNKS, SCAN_ID, chunk_tags
 from qrie_dagster.settings import settings
 from qrie_dagster.store import Store
 from qrie_dagster.store.summary import Scan
+from qrie_dagster.summary.records import COUNTS
 from qrie_dagster.times import as_ms, now_ms
 
 BACKFILL = "dagster/backfill"
-WILL_RETRY = "dagster/will_retry"
 
 
 def tick_scan_id(kind: ScanKind, tick: datetime) -> str:
@@ -48,17 +51,28 @@ def scan_id_of(run: DagsterRun) -> str:
     return run.tags.get(SCAN_ID) or run.tags.get(BACKFILL) or run.root_run_id or run.run_id
 
 
-def scan_ended(instance: DagsterInstance, run: DagsterRun) -> bool:
-    """Whether every chunk of the scan has ended for good; runs a person started are chunks of their own."""
+def ended_last(instance: DagsterInstance, run: DagsterRun) -> bool:
+    """Whether every chunk of the run's scan has ended for good, and this run was the last to end.
+
+    Exactly one run of a scan is, however its runs end, and another one after a chunk was executed again. Runs that a
+    person started are chunks of their own.
+    """
     if CHUNKS not in run.tags:
         return run.tags.get(WILL_RETRY) != "true"
-    latest: dict[str, DagsterRun] = {}
+    latest: dict[str, RunRecord] = {}
     for record in instance.get_run_records(RunsFilter(tags={SCAN_ID: run.tags[SCAN_ID]}), ascending=True):
-        latest[record.dagster_run.tags.get(CHUNK, "")] = record.dagster_run
+        latest[record.dagster_run.tags.get(CHUNK, "")] = record
+    # The roll-up is no chunk.
     latest.pop("", None)
-    return len(latest) == int(run.tags[CHUNKS]) and all(
-        other.is_finished and other.tags.get(WILL_RETRY) != "true" for other in latest.values()
-    )
+    chunks = [record.dagster_run for record in latest.values()]
+    if len(chunks) < int(run.tags[CHUNKS]) or not all(_ended_for_good(chunk) for chunk in chunks):
+        return False
+    last = max(latest.values(), key=lambda record: (record.end_time or 0, record.dagster_run.run_id))
+    return last.dagster_run.run_id == run.run_id
+
+
+def _ended_for_good(run: DagsterRun) -> bool:
+    return run.is_finished and run.tags.get(WILL_RETRY) != "true"
 
 
 def open_scan(context: AssetExecutionContext, store: Store, kind: ScanKind, services: Sequence[str]) -> Scan:
@@ -90,9 +104,30 @@ def plan_scan(store: Store, kind: ScanKind, tick: datetime, accounts: Sequence[s
     )
 
 
+def plan_part(
+    store: Store, scan_id: str, kind: ScanKind, accounts: Sequence[str], partitions: Sequence[str], job_name: str
+) -> list[RunRequest]:
+    """Record the scan of some accounts and all their services; its runs, one per chunk, of the job named."""
+    store.summary.open_scan(
+        Scan(
+            scan_id=scan_id,
+            kind=kind,
+            scan_type=ScanType.BOOTSTRAP,
+            started_ms=now_ms(),
+            accounts=tuple(accounts),
+            services=tuple(all_services()),
+        )
+    )
+    return [
+        RunRequest(run_key=request.run_key, job_name=job_name, tags=request.tags)
+        for request in chunk_requests(scan_id, partitions, accounts)
+    ]
+
+
 def scan_accounts(
     context: AssetExecutionContext,
     store: Store,
+    scan: Scan,
     parallel: int,
     scan_one: Callable[[Account], Sequence[Outcome]],
 ) -> Iterator[Never]:
@@ -101,58 +136,81 @@ def scan_accounts(
     Yields nothing, on purpose: an asset that returned would have all partitions of its run materialized by Dagster.
 
     An account that was read is materialized, with what single resources refused to show; any other is not, and says
-    why in an observation.
-    Raises Failure when no account succeeded.
+    why in an observation, as does one that left the registry. Raises Failure when none of those that are left
+    succeeded.
     """
-    accounts = list(context.partition_keys)
-    succeeded = 0
+    # What the range of this run holds today, as far as the scan ever set out to cover it.
+    accounts = [name for name in context.partition_keys if name in scan.accounts or not scan.accounts]
+    left = succeeded = 0
     for done, (account_id, outcomes) in enumerate(_walk(store, accounts, parallel, scan_one), start=1):
-        problems = [problem for outcome in outcomes for problem in outcome.problems]
-        listed = {"failures": MetadataValue.md("\n".join(f"- {text}" for text in problems))} if problems else {}
-        metadata: dict[str, Any] = {**listed, **_metadata(outcomes)}
-        if problems:
-            context.log.warning(
-                "%s not read whole (%d of %d accounts): %s", account_id, done, len(accounts), "; ".join(problems[:5])
-            )
-        if not all(outcome.succeeded for outcome in outcomes):
-            context.log_event(
-                AssetObservation(context.asset_key, partition=account_id, description=problems[0], metadata=metadata)
-            )
+        how_far = f"{done} of {len(accounts)} accounts"
+        if outcomes:
+            succeeded += _tell(context, scan.kind, account_id, outcomes, how_far)
         else:
-            succeeded += 1
-            context.log.info("%s done (%d of %d accounts): %s", account_id, done, len(accounts), _metadata(outcomes))
-            context.log_event(AssetMaterialization(context.asset_key, partition=account_id, metadata=metadata))
-    if not succeeded:
+            left += 1
+            gone = f"{account_id} left the registry before it was scanned."
+            context.log.info("%s (%s)", gone, how_far)
+            context.log_event(AssetObservation(context.asset_key, partition=account_id, description=gone))
+    _judge(len(accounts), left, succeeded)
+    yield from ()
+
+
+def _tell(
+    context: AssetExecutionContext, kind: ScanKind, account_id: str, outcomes: Sequence[Outcome], how_far: str
+) -> bool:
+    """Tell Dagster what came of an account; whether it was read."""
+    problems = [problem for outcome in outcomes for problem in outcome.problems]
+    metadata: dict[str, Any] = dict(_metadata(kind, outcomes))
+    if problems:
+        context.log.warning("%s not read whole (%s): %s", account_id, how_far, "; ".join(problems[:5]))
+        metadata = {"failures": MetadataValue.md("\n".join(f"- {text}" for text in problems)), **metadata}
+    if all(outcome.succeeded for outcome in outcomes):
+        context.log.info("%s done (%s): %s", account_id, how_far, _metadata(kind, outcomes))
+        context.log_event(AssetMaterialization(context.asset_key, partition=account_id, metadata=metadata))
+        return True
+    context.log_event(
+        AssetObservation(context.asset_key, partition=account_id, description=problems[0], metadata=metadata)
+    )
+    return False
+
+
+def _judge(accounts: int, left: int, succeeded: int) -> None:
+    """Raise Failure unless something was achieved, or nothing was left to achieve."""
+    if not accounts:
         raise Failure(
-            f"Not one of {len(accounts)} accounts could be scanned; the reason of each is in its observation.",
+            "The accounts of this run left, or left and came back, since it was launched: start a new scan of them.",
             allow_retries=False,
         )
-    yield from ()
+    if not succeeded and left < accounts:
+        raise Failure(
+            f"Not one of {accounts - left} accounts could be scanned; the reason of each is in its observation.",
+            allow_retries=False,
+        )
 
 
 def _walk(
     store: Store, accounts: Sequence[str], parallel: int, scan_one: Callable[[Account], Sequence[Outcome]]
 ) -> Iterator[tuple[str, Sequence[Outcome]]]:
-    """Each account with its outcomes, in the order they end; at most ``parallel`` are in memory."""
+    """Each account with its outcomes, in the order they end; at most ``parallel`` are in memory.
+
+    An account that left the registry has none.
+    """
 
     def scan(account_id: str) -> tuple[str, Sequence[Outcome]]:
         started = now_ms()
         try:
             account = store.accounts.get(account_id)
-            if account and account.active:
-                return account_id, scan_one(account)
-            reason = f"{account_id} left the registry before it was scanned."
+            return account_id, scan_one(account) if account and account.active else ()
         except QrieError as error:
-            reason = str(error)
-        lost = Outcome(
-            account_id=account_id,
-            service="all",
-            started_ms=started,
-            finished_ms=now_ms(),
-            failures=(reason,),
-            failed=True,
-        )
-        return account_id, [lost]
+            lost = Outcome(
+                account_id=account_id,
+                service="all",
+                started_ms=started,
+                finished_ms=now_ms(),
+                failures=(str(error),),
+                failed=True,
+            )
+            return account_id, [lost]
 
     waiting = iter(accounts)
     with ThreadPoolExecutor(parallel, thread_name_prefix="account") as pool:
@@ -166,11 +224,10 @@ def _walk(
             running |= {pool.submit(scan, account_id) for account_id in islice(waiting, parallel - len(running))}
 
 
-def _metadata(outcomes: Sequence[Outcome]) -> dict[str, int]:
-    """The figures of one account, summed over its services; those that are zero throughout are left out."""
-    totals: dict[str, int] = {"duration_ms": max(o.finished_ms for o in outcomes) - min(o.started_ms for o in outcomes)}
-    for outcome in outcomes:
-        for name, value in outcome:
-            if isinstance(value, int) and not isinstance(value, bool) and not name.endswith("_ms"):
-                totals[name] = totals.get(name, 0) + value
-    return totals
+def _metadata(kind: ScanKind, outcomes: Sequence[Outcome]) -> dict[str, int]:
+    """The figures of one account in a kind of scan, summed over its services."""
+    duration = max(o.finished_ms for o in outcomes) - min(o.started_ms for o in outcomes)
+    return {
+        "duration_ms": duration,
+        **{name: sum(getattr(outcome, name) for outcome in outcomes) for name in COUNTS[kind]},
+    }

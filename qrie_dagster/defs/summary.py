@@ -1,12 +1,14 @@
 """The roll-up assets: what the end of a scan tells about the whole estate."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dagster import (
     AssetExecutionContext,
+    AssetKey,
     AssetSpec,
     Backoff,
+    Failure,
     FreshnessPolicy,
     MaterializeResult,
     MetadataValue,
@@ -19,11 +21,12 @@ from qrie_dagster.defs.findings import policy_findings
 from qrie_dagster.defs.inventory import OWNERS, inventory_assets
 from qrie_dagster.defs.resources import StoreResource
 from qrie_dagster.drift import DriftRules
+from qrie_dagster.errors import NotFoundError
 from qrie_dagster.models import ScanKind
 from qrie_dagster.scan_tags import SCAN_ID
 from qrie_dagster.settings import settings
 from qrie_dagster.summary.records import LAST_SCAN, ScanRecord
-from qrie_dagster.summary.rollup import roll_up
+from qrie_dagster.summary.rollup import RollUp, refresh_dashboard, roll_up
 from qrie_dagster.times import now_ms
 
 INVENTORY_SCAN = "inventory_scan"
@@ -71,21 +74,54 @@ def _spec(kind: ScanKind, deps: Any, what: str) -> AssetSpec:
     retry_policy=RetryPolicy(max_retries=5, delay=10, backoff=Backoff.EXPONENTIAL),
 )
 def summary(context: AssetExecutionContext, store: StoreResource) -> Iterator[MaterializeResult[Any]]:
-    """Roll up the scan that this run is tagged with."""
-    done = roll_up(store.open(), context.run.tags[SCAN_ID], now_ms())
-    if done.record.complete:
-        yield MaterializeResult(asset_key=SCAN_ASSET[done.record.kind], metadata=scan_metadata(done.record))
+    """Roll up the scan that this run is tagged with; without one, as when a person materializes, refresh the totals."""
+    tables = store.open()
+    scan_id = context.run.tags.get(SCAN_ID)
+    if scan_id is None:
+        context.log.info("No scan is named by the tag %s: only the totals of the dashboard are refreshed.", SCAN_ID)
+        yield _totals(refresh_dashboard(tables, tables.accounts.all(), now_ms()))
+        return
+    try:
+        done = roll_up(tables, scan_id, now_ms())
+    except NotFoundError as unknown:
+        raise Failure(str(unknown), allow_retries=False) from unknown
+    why_not = _not_the_last(context, done)
+    if why_not:
+        context.log.info("Scan %s %s: the last full scan stays as it was.", scan_id, why_not)
     else:
-        context.log.info(
-            "Scan %s did not cover the whole estate: the last full scan stays as it was.", done.record.scan_id
-        )
-    findings = done.dashboard["findings"]["policies"]
-    yield MaterializeResult(
+        yield MaterializeResult(asset_key=SCAN_ASSET[done.record.kind], metadata=scan_metadata(done.record))
+    yield _totals(done.dashboard, scan_id=scan_id)
+
+
+def _not_the_last(context: AssetExecutionContext, done: RollUp) -> str:
+    """Why a scan does not make its asset fresh, empty if it does.
+
+    Dagster counts freshness from the moment an asset is materialized, whenever the scan was: a roll-up that is
+    executed again long after its scan must not renew it.
+    """
+    record = done.record
+    if not record.complete:
+        return "did not cover the whole estate"
+    if not done.written:
+        return "is older than the last full one"
+    if DriftRules.of(settings()).drifted(record.kind, record.timestamp_ms, now_ms()):
+        return "ended too long ago"
+    told = context.instance.get_latest_materialization_event(AssetKey(SCAN_ASSET[record.kind]))
+    metadata = told.asset_materialization.metadata if told and told.asset_materialization else {}
+    same = {name: metadata[name].value for name in ("scan_id", "timestamp_ms") if name in metadata}
+    if same == {"scan_id": record.scan_id, "timestamp_ms": record.timestamp_ms}:
+        return "was summed up before"
+    return ""
+
+
+def _totals(dashboard: Mapping[str, Any], **more: str) -> MaterializeResult[Any]:
+    findings = dashboard["findings"]["policies"]
+    return MaterializeResult(
         asset_key=DASHBOARD_SUMMARY,
         metadata={
-            "scan_id": done.record.scan_id,
-            "accounts": done.dashboard["accounts"],
-            "resources": sum(done.dashboard["resource_types"].values()),
+            **more,
+            "accounts": dashboard["accounts"],
+            "resources": sum(dashboard["resource_types"].values()),
             "open_findings": sum(policy["open"] for policy in findings.values()),
             "by_policy": MetadataValue.table(
                 [TableRecord({"policy": name, **totals}) for name, totals in sorted(findings.items())]

@@ -14,7 +14,7 @@ import httpx
 from qrie_dagster.demo.access import DUMMY
 from qrie_dagster.demo.processes import port, running
 from qrie_dagster.errors import QrieError
-from qrie_dagster.settings import settings
+from qrie_dagster.settings import ENV_FILE, settings
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 180
@@ -39,6 +39,10 @@ def environment(endpoint: str, home: Path, **more: str) -> dict[str, str]:
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_EC2_METADATA_DISABLED": "true",
+        # Whoever starts it in a checkout of their own has settings there that are none of its business.
+        ENV_FILE: "",
+        # Full scans are started explicitly.
+        "QRIE_BOOTSTRAP_NEW_ACCOUNTS": "false",
         "QRIE_ENDPOINT_URL": endpoint,
         "QRIE_REGIONS": "us-east-1,eu-west-1",
         "DAGSTER_HOME": str(home),

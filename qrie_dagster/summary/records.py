@@ -17,22 +17,25 @@ FAILURES_LISTED = 20
 FAILURE_LENGTH = 300
 _NOT_FLAT = {"counts", "failures", "failed_set", "kind", "complete", "failed_scopes", "opened"}
 
-_INVENTORY_COUNTS = (
-    "resources_found",
-    "resources_created",
-    "resources_updated",
-    "resources_deleted",
-    "resources_unchanged",
-    "superseded",
-)
-_POLICY_COUNTS = (
-    "processed_resources",
-    "skipped_resources",
-    "findings_created",
-    "findings_closed",
-    "findings_updated",
-    "critical_created",
-)
+# What each kind of scan counts.
+COUNTS = {
+    ScanKind.INVENTORY: (
+        "resources_found",
+        "resources_created",
+        "resources_updated",
+        "resources_deleted",
+        "resources_unchanged",
+        "superseded",
+    ),
+    ScanKind.POLICY: (
+        "processed_resources",
+        "skipped_resources",
+        "findings_created",
+        "findings_closed",
+        "findings_updated",
+        "critical_created",
+    ),
+}
 
 
 class ScanRecord(BaseModel):
@@ -108,7 +111,6 @@ def scan_record(
         for account, service in sorted(planned - attempted)
     ]
     ended = max([outcome.finished_ms for outcome in outcomes], default=scan.started_ms)
-    names = _INVENTORY_COUNTS if scan.kind is ScanKind.INVENTORY else _POLICY_COUNTS
     return ScanRecord(
         scan_id=scan.scan_id,
         kind=scan.kind,
@@ -124,7 +126,7 @@ def scan_record(
         failed_scopes=len(failures),
         failures=tuple(failures[:FAILURES_LISTED]),
         failed_set=_digest(failure.partition(": ")[0] for failure in failures),
-        counts={name: sum(getattr(outcome, name) for outcome in outcomes) for name in names},
+        counts={name: sum(getattr(outcome, name) for outcome in outcomes) for name in COUNTS[scan.kind]},
         opened=_opened(outcomes),
     )
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from qrie_dagster.drift import ScopeAge, scope_ages
-from qrie_dagster.errors import QrieError
+from qrie_dagster.errors import NotFoundError
 from qrie_dagster.inventory.services import all_services
 from qrie_dagster.models import Account
 from qrie_dagster.store import Store
@@ -29,27 +29,27 @@ ERROR_LENGTHS = (120, 20)
 
 @dataclass(frozen=True)
 class RollUp:
-    """What a roll-up found and wrote."""
+    """What a roll-up found and wrote; ``written`` if the scan is now the last full one of its kind."""
 
     record: ScanRecord
+    written: bool
     dashboard: dict[str, Any]
 
 
 def roll_up(store: Store, scan_id: str, now: int) -> RollUp:
     """Sum up a scan that ended: the ``last_*`` record if it was complete, the history, the dashboard record.
 
-    Raises QrieError for a scan nobody knows, StoreError when the store does not answer.
+    Raises NotFoundError for a scan nobody knows, StoreError when the store does not answer.
     """
     scan = store.summary.scan(scan_id)
     if scan is None:
-        raise QrieError(f"There is no scan {scan_id!r} in {store.dynamo.name('summary')}.")
+        raise NotFoundError(f"There is no scan {scan_id!r} in {store.dynamo.name('summary')}.")
     accounts = store.accounts.all()
     ids = {account.account_id for account in accounts} | set(scan.accounts)
     record = scan_record(scan, store.summary.outcomes(scan_id, sorted(ids)), accounts, list(all_services()))
-    if record.complete:
-        store.summary.put_newest(LAST_SCAN[scan.kind], record.as_record())
+    written = record.complete and store.summary.put_newest(LAST_SCAN[scan.kind], record.as_record())
     append_history(store, record, now)
-    return RollUp(record, refresh_dashboard(store, accounts, now))
+    return RollUp(record, written, refresh_dashboard(store, accounts, now))
 
 
 def append_history(store: Store, record: ScanRecord, now: int) -> None:

@@ -1,21 +1,16 @@
 """What Dagster sees: partitions, chunks, schedules, sensors, assets and checks, without its processes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from dagster import (
     AssetKey,
     DagsterInstance,
-    DagsterRunStatus,
     RunRequest,
-    SensorResult,
     SkipReason,
     build_schedule_context,
-    build_sensor_context,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,54 +18,21 @@ from hypothesis import strategies as st
 from qrie_dagster.aws import AwsAccess
 from qrie_dagster.definitions import defs
 from qrie_dagster.defs.checks import COMPLETE, LOSS, STALE, SUBJECTS
-from qrie_dagster.defs.partitions import ACCOUNTS_NAME
-from qrie_dagster.defs.resources import AwsResource, StoreResource
-from qrie_dagster.defs.scan_runs import WILL_RETRY, scan_ended
+from qrie_dagster.defs.partitions import ACCOUNTS_NAME, bring_in_step
+from qrie_dagster.defs.scan_runs import chunk_requests, plan_part, plan_scan, tick_scan_id
 from qrie_dagster.defs.schedules import daily_policy_scan, weekly_inventory
-from qrie_dagster.defs.sensors import account_partitions
 from qrie_dagster.errors import AwsAccessError
 from qrie_dagster.inventory.services import all_services
 from qrie_dagster.models import Account, Outcome, ScanKind, ScanType
 from qrie_dagster.policy_changes import launch_all
-from qrie_dagster.registry import new_account, register, set_status
 from qrie_dagster.scan_tags import CHUNK, CHUNKS, RANGE_END, RANGE_START, SCAN_ID, chunk_tags
-from qrie_dagster.settings import Settings
-from qrie_dagster.settings import settings as cached_settings
 from qrie_dagster.store import Store
 from qrie_dagster.store.summary import Scan
-from qrie_dagster.summary.records import LAST_INVENTORY_SCAN
+from qrie_dagster.summary.records import COUNTS, LAST_INVENTORY_SCAN
+from qrie_dagster.summary.rollup import roll_up
 from qrie_dagster.times import DAY_MS, now_ms
 
 TICK = datetime(2026, 11, 21, tzinfo=UTC)
-
-
-@pytest.fixture
-def instance(tmp_path: Path) -> Iterator[DagsterInstance]:
-    with DagsterInstance.local_temp(str(tmp_path)) as local:
-        yield local
-
-
-@pytest.fixture
-def resources(store: Store, moto_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    monkeypatch.setenv("QRIE_ENDPOINT_URL", moto_endpoint)
-    monkeypatch.setenv("QRIE_REGIONS", "us-east-1")
-    cached_settings.cache_clear()
-    here = Settings()
-    aws = AwsResource.of(here)
-    return {"store": StoreResource.of(here.model_copy(update={"table_prefix": store.dynamo.prefix})), "aws": aws}
-
-
-@pytest.fixture(autouse=True)
-def _settings_are_read_again() -> Iterator[None]:
-    yield
-    cached_settings.cache_clear()
-
-
-@pytest.fixture
-def accounts(store: Store, new_id: Callable[[], str]) -> list[str]:
-    ids = sorted(new_id() for _ in range(3))
-    register(store, [new_account(account_id) for account_id in ids])
-    return ids
 
 
 @given(
@@ -124,54 +86,6 @@ def test_without_accounts_a_tick_says_so(instance: DagsterInstance, resources: d
     skipped = weekly_inventory(context)
     assert isinstance(skipped, SkipReason)
     assert "No account is active" in str(skipped.skip_message)
-
-
-def test_partitions_follow_the_registry(
-    instance: DagsterInstance, resources: dict[str, Any], accounts: list[str], store: Store
-) -> None:
-    def look() -> Any:
-        return account_partitions(build_sensor_context(instance=instance, resources={"store": resources["store"]}))
-
-    first = look()
-    assert isinstance(first, SensorResult)
-    [adding] = first.dynamic_partitions_requests or []
-    assert list(adding.partition_keys) == accounts
-    instance.add_dynamic_partitions(ACCOUNTS_NAME, accounts)
-    assert isinstance(look(), SkipReason)
-
-    store.accounts.set_status(accounts[0], "removed")
-    second = look()
-    [deleting] = second.dynamic_partitions_requests or []
-    assert list(deleting.partition_keys) == [accounts[0]]
-    assert len(second.run_requests) == 1, "somebody has to clean up"
-    instance.delete_dynamic_partition(ACCOUNTS_NAME, accounts[0])
-    set_status(store, accounts[0], "removed")
-    assert isinstance(look(), SkipReason)
-
-
-def run(status: DagsterRunStatus, **tags: str) -> Any:
-    return SimpleNamespace(status=status, is_finished=status is not DagsterRunStatus.STARTED, tags=tags)
-
-
-def runs_of(*runs: Any) -> Any:
-    return SimpleNamespace(get_run_records=lambda *_, **__: [SimpleNamespace(dagster_run=one) for one in runs])
-
-
-def chunk(number: int, status: DagsterRunStatus, **more: str) -> Any:
-    return run(status, **{SCAN_ID: "s", CHUNK: str(number), CHUNKS: "2", **more})
-
-
-def test_a_scan_ends_with_its_last_chunk_however_it_ends() -> None:
-    success, failure, started = DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.STARTED
-    first, second = chunk(0, success), chunk(1, failure)
-    assert not scan_ended(runs_of(first), first), "the other chunk has not begun"
-    assert not scan_ended(runs_of(first, chunk(1, started)), first)
-    assert scan_ended(runs_of(first, second), second)
-    dying = chunk(1, failure, **{WILL_RETRY: "true"})
-    assert not scan_ended(runs_of(first, dying), dying), "it will be tried again"
-    assert scan_ended(runs_of(first, dying, chunk(1, success)), first)
-    assert scan_ended(runs_of(), run(success))
-    assert not scan_ended(runs_of(), run(failure, **{WILL_RETRY: "true"}))
 
 
 def execute(job: str, instance: DagsterInstance, resources: dict[str, Any], **tags: str) -> Any:
@@ -308,3 +222,109 @@ def test_checks_judge_what_scans_recorded(
     }
     assert accounts[1] in results["inventory/ec2", STALE].description
     assert "AccessDenied" in str(results["inventory/s3", COMPLETE].metadata["failures"])
+
+
+def test_an_account_that_left_is_said_and_the_scan_complete_for_the_others(
+    instance: DagsterInstance, resources: dict[str, Any], accounts: list[str], store: Store
+) -> None:
+    partitions = bring_in_step(instance, store.accounts.active())
+    plan_scan(store, ScanKind.INVENTORY, TICK, accounts, list(all_services()))
+    [request] = chunk_requests(tick_scan_id(ScanKind.INVENTORY, TICK), partitions, accounts)
+    store.accounts.set_status(accounts[0], "suspended")
+    assert execute("full_inventory", instance, resources, **request.tags).success
+    assert set(materialized(instance, "inventory", "s3")) == set(accounts[1:])
+    assert observed(instance, "inventory", "s3") == {
+        accounts[0]: f"{accounts[0]} left the registry before it was scanned."
+    }
+    done = roll_up(store, request.tags[SCAN_ID], now_ms())
+    assert (done.written, done.record.failures) == (True, ())
+
+
+def test_a_run_keeps_to_the_accounts_of_its_scan(
+    instance: DagsterInstance, resources: dict[str, Any], accounts: list[str], store: Store
+) -> None:
+    instance.add_dynamic_partitions(ACCOUNTS_NAME, accounts)
+    [request] = plan_part(store, "some", ScanKind.INVENTORY, accounts[:1], accounts, "full_inventory")
+    # Executed again after others have come in between.
+    tags = {**request.tags, RANGE_END: accounts[-1]}
+    assert execute("inventory_s3", instance, resources, **tags).success
+    assert set(materialized(instance, "inventory", "s3")) == {accounts[0]}
+    ended = execute("inventory_s3", instance, resources, **{**tags, RANGE_START: accounts[1]})
+    assert not ended.success
+    [failure] = [event for event in ended.all_events if event.is_step_failure]
+    assert "start a new scan" in failure.step_failure_data.error_display_string
+
+
+def test_the_metadata_of_an_account_are_the_counts_of_its_kind_of_scan(
+    instance: DagsterInstance, resources: dict[str, Any], accounts: list[str], store: Store
+) -> None:
+    launch_all(store)
+    instance.add_dynamic_partitions(ACCOUNTS_NAME, accounts)
+    tags = {RANGE_START: accounts[0], RANGE_END: accounts[0]}
+    execute("full_inventory", instance, resources, **tags)
+    execute("policy_scan", instance, resources, **tags)
+    inventory, policy = (
+        materialized(instance, *path)[accounts[0]] for path in (("inventory", "s3"), ("policy_findings",))
+    )
+    assert {"resources_found", "resources_unchanged"} <= set(inventory) <= {*COUNTS[ScanKind.INVENTORY], "duration_ms"}
+    assert {"findings_created", "skipped_resources"} <= set(policy) <= {*COUNTS[ScanKind.POLICY], "duration_ms"}
+
+
+def whole(store: Store, accounts: list[str], scan_id: str, ended: int) -> None:
+    """A full inventory that ended at ``ended``."""
+    scan = Scan(
+        scan_id=scan_id,
+        kind=ScanKind.INVENTORY,
+        scan_type=ScanType.ANTI_ENTROPY,
+        # No account was registered after it began.
+        started_ms=now_ms(),
+        accounts=tuple(accounts),
+        services=tuple(all_services()),
+    )
+    store.summary.open_scan(scan)
+    for account_id in accounts:
+        for service in all_services():
+            outcome = Outcome(account_id=account_id, service=service, started_ms=ended, finished_ms=ended)
+            store.summary.record_outcome(scan, outcome)
+
+
+def test_only_a_scan_that_is_now_the_last_makes_its_asset_fresh(
+    instance: DagsterInstance, resources: dict[str, Any], accounts: list[str], store: Store
+) -> None:
+    def told() -> list[str]:
+        records = instance.fetch_materializations(AssetKey("inventory_scan"), limit=100).records
+        return [record.asset_materialization.metadata["scan_id"].text for record in reversed(records)]
+
+    now = now_ms()
+    whole(store, accounts, "ancient", now - 9 * DAY_MS)
+    whole(store, accounts, "old", now - DAY_MS)
+    whole(store, accounts, "new", now)
+    for scan_id, expected in {
+        "ancient": [],
+        "old": ["old"],
+        "new": ["old", "new"],
+    }.items():
+        assert execute("roll_up", instance, resources, **{SCAN_ID: scan_id}).success
+        assert told() == expected
+    # An operator executes roll-ups again.
+    for scan_id in ("old", "new"):
+        assert execute("roll_up", instance, resources, **{SCAN_ID: scan_id}).success
+    assert told() == ["old", "new"]
+    assert len(materialized(instance, "dashboard_summary")) == 1
+
+
+def test_materializing_by_hand_refreshes_the_totals(
+    instance: DagsterInstance, resources: dict[str, Any], accounts: list[str]
+) -> None:
+    assert execute("roll_up", instance, resources).success
+    [metadata] = materialized(instance, "dashboard_summary").values()
+    assert metadata["accounts"].value == len(accounts)
+    assert materialized(instance, "inventory_scan") == {}
+
+
+def test_a_scan_that_nobody_knows_is_said_once(instance: DagsterInstance, resources: dict[str, Any]) -> None:
+    ended = execute("roll_up", instance, resources, **{SCAN_ID: "nonsense"})
+    assert not ended.success
+    [failure] = [event for event in ended.all_events if event.is_step_failure]
+    assert "There is no scan 'nonsense'" in failure.step_failure_data.error_display_string
+    assert not [event for event in ended.all_events if event.is_step_up_for_retry]
