@@ -215,3 +215,21 @@ def test_a_finding_moves_with_the_name_of_its_bucket(store: Store, new_id: Calla
     assert list(store.findings.load(old, "s3")) == []
     (moved,) = store.findings.load(new, "s3")
     assert moved == replace(moved, first_seen=7, last_evaluated=8, describe_time=200)
+
+
+def test_a_scans_write_whose_first_answer_was_lost_is_counted(
+    store: Store, account_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = store.dynamo.client.put_item
+
+    def twice(**parameters: Any) -> Any:
+        put(**parameters)
+        return put(**parameters)
+
+    monkeypatch.setattr(store.dynamo.client, "put_item", twice)
+    one = violated(account_id)
+    applied = store.findings.apply(transitions({(one.arn, one.policy): one}, {}, 7), 7, "scan-1")
+    assert applied.changes == {Change.CREATED: 1}
+    # Another scan that finds the same at the same moment has changed nothing.
+    again = store.findings.apply(transitions({(one.arn, one.policy): one}, {}, 7), 7, "scan-2")
+    assert (again.changes, again.error) == ({}, None)
