@@ -12,11 +12,11 @@ from dagster import (
     AssetObservation,
     DagsterInstance,
     DagsterRun,
+    DagsterRunStatus,
     Failure,
     MetadataValue,
     RunRecord,
     RunRequest,
-    RunsFilter,
 )
 
 from qrie_dagster.defs.partitions import WILL_RETRY
@@ -51,28 +51,29 @@ def scan_id_of(run: DagsterRun) -> str:
     return run.tags.get(SCAN_ID) or run.tags.get(BACKFILL) or run.root_run_id or run.run_id
 
 
-def ended_last(instance: DagsterInstance, run: DagsterRun) -> bool:
-    """Whether every chunk of the run's scan has ended for good, and this run was the last to end.
+def last_to_end(instance: DagsterInstance, records: Iterable[RunRecord]) -> DagsterRun | None:
+    """Of the runs of one scan, the oldest first, the one that ended last; None unless all of it has ended for good.
 
     Exactly one run of a scan is, however its runs end, and another one after a chunk was executed again. Runs that a
     person started are chunks of their own.
     """
-    if CHUNKS not in run.tags:
-        return run.tags.get(WILL_RETRY) != "true"
     latest: dict[str, RunRecord] = {}
-    for record in instance.get_run_records(RunsFilter(tags={SCAN_ID: run.tags[SCAN_ID]}), ascending=True):
-        latest[record.dagster_run.tags.get(CHUNK, "")] = record
-    # The roll-up is no chunk.
-    latest.pop("", None)
-    chunks = [record.dagster_run for record in latest.values()]
-    if len(chunks) < int(run.tags[CHUNKS]) or not all(_ended_for_good(chunk) for chunk in chunks):
-        return False
+    for record in records:
+        run = record.dagster_run
+        latest[run.tags.get(CHUNK) or run.root_run_id or run.run_id] = record
+    planned = max((int(record.dagster_run.tags.get(CHUNKS, 0)) for record in latest.values()), default=0)
+    if not latest or len(latest) < planned:
+        return None
+    if not all(ended_for_good(instance, record.dagster_run) for record in latest.values()):
+        return None
     last = max(latest.values(), key=lambda record: (record.end_time or 0, record.dagster_run.run_id))
-    return last.dagster_run.run_id == run.run_id
+    return last.dagster_run
 
 
-def _ended_for_good(run: DagsterRun) -> bool:
-    return run.is_finished and run.tags.get(WILL_RETRY) != "true"
+def ended_for_good(instance: DagsterInstance, run: DagsterRun) -> bool:
+    """Whether a run has ended and Dagster does not try it again: for a moment after a failure, it has not said yet."""
+    undecided = instance.run_retries_enabled and run.status is DagsterRunStatus.FAILURE and WILL_RETRY not in run.tags
+    return run.is_finished and run.tags.get(WILL_RETRY) != "true" and not undecided
 
 
 def open_scan(context: AssetExecutionContext, store: Store, kind: ScanKind, services: Sequence[str]) -> Scan:

@@ -1,6 +1,7 @@
 """What follows from what: runs with real records in a real instance, the sensors evaluated as Dagster does."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from dagster import (
     build_sensor_context,
 )
 
-from qrie_dagster.defs import sensors
+from qrie_dagster.defs import endings, sensors
 from qrie_dagster.defs.partitions import ACCOUNTS_NAME, RETRIED_BY, WILL_RETRY, bring_in_step
 from qrie_dagster.defs.scan_runs import plan_part
 from qrie_dagster.defs.sensors import account_partitions
@@ -67,7 +68,7 @@ class Runs:
         context = build_run_status_sensor_context(
             "ending", DagsterEvent(_EVENTS[run.status].value, run.job_name), self.instance, run
         )
-        answers = list(sensors._sum_up(context, self.resources["store"]))
+        answers = list(endings._sum_up(context, self.resources["store"]))
         return [answer for answer in answers if isinstance(answer, RunRequest)]
 
 
@@ -255,6 +256,55 @@ def test_a_chunk_that_is_executed_again_is_summed_up_again(runs: Runs) -> None:
     assert runs.told(one) == runs.told(two) == []
 
 
+@pytest.fixture
+def overlooked(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[RunRequest]]:
+    """``overlooked(minutes)``: what the sensor of overlooked scans requests so long after now."""
+
+    def look(minutes: int) -> list[RunRequest]:
+        now = now_ms()
+        monkeypatch.setattr(endings, "now_ms", lambda: now + minutes * 60_000)
+        context = build_sensor_context(instance=runs.instance, resources={"store": runs.resources["store"]})
+        return [answer for answer in endings.overlooked_scans(context) if isinstance(answer, RunRequest)]
+
+    return look
+
+
+def test_a_failure_that_is_not_decided_yet_is_left_and_not_forgotten(
+    tmp_path: Path, resources: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "retries").mkdir()
+    with DagsterInstance.local_temp(str(tmp_path / "retries"), {"run_retries": {"enabled": True}}) as retrying:
+        runs = Runs(retrying, resources)
+        one, two = runs.chunk(0), runs.chunk(1)
+        runs.end(one, SUCCESS)
+        # Dagster says whether it tries a run again a moment after it says that it failed.
+        monkeypatch.setattr(type(retrying), "add_run_tags", lambda *_: None)
+        runs.end(two, FAILURE)
+        monkeypatch.undo()
+        assert runs.told(two) == []
+        retrying.add_run_tags(two, {WILL_RETRY: "false"})
+        assert len(runs.told(two)) == 1
+
+
+def test_a_scan_that_was_overlooked_is_summed_up_until_it_is_done(
+    runs: Runs, overlooked: Callable[[int], list[RunRequest]]
+) -> None:
+    one, two = runs.chunk(0), runs.chunk(1)
+    runs.end(one, SUCCESS)
+    assert overlooked(10) == [], "the other chunk has not ended"
+    runs.end(two, FAILURE)
+    assert overlooked(0) == [], "it may be summed up any moment"
+    [request] = overlooked(10)
+    assert (request.job_name, request.tags[SCAN_ID]) == ("roll_up", "s")
+    assert [again.run_key for again in overlooked(10)] == [request.run_key], "Dagster launches it once"
+    failing = runs.start("roll_up", **{SCAN_ID: "s"})
+    assert overlooked(10) == []
+    runs.end(failing, FAILURE)
+    assert [again.run_key != request.run_key for again in overlooked(70)] == [True]
+    runs.end(runs.start("roll_up", **{SCAN_ID: "s"}), SUCCESS)
+    assert overlooked(70) == []
+
+
 def test_runs_that_are_no_part_of_a_plan_are_scans_of_their_own(runs: Runs) -> None:
     alone = runs.start()
     runs.end(alone, SUCCESS)
@@ -285,4 +335,8 @@ def test_a_bootstrap_is_followed_by_the_policy_scan_of_all_its_accounts(
     alone = runs.start("bootstrap_account", **{THEN: "policy", RANGE_START: accounts[0], RANGE_END: accounts[1]})
     runs.end(alone, SUCCESS)
     [_, policies] = runs.told(alone)
-    assert policies.tags == {RANGE_START: accounts[0], RANGE_END: accounts[1]}
+    assert policies.tags == {
+        RANGE_START: accounts[0],
+        RANGE_END: accounts[1],
+        SCAN_ID: f"policy-after-{alone}",
+    }
