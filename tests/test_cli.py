@@ -159,7 +159,7 @@ def test_unknown_services_and_a_silent_dagster_are_named(qrie: Qrie) -> None:
     ("variable", "value", "words"),
     [
         ("QRIE_POLICY_CRON", "every day", ["QRIE_POLICY_CRON", "'every day'", "five fields"]),
-        ("QRIE_INVENTORY_DRIFT_HOURS", "-1", ["QRIE_INVENTORY_DRIFT_HOURS", "greater than 0"]),
+        ("QRIE_INVENTORY_DRIFT_HOURS", "-1", ["QRIE_INVENTORY_DRIFT_HOURS", "greater than or equal to 0.02"]),
         ("QRIE_REGIONS", "mars-1", ["QRIE_REGIONS", "mars-1"]),
         ("QRIE_ENDPOINT_URL", "not a url", ["QRIE_ENDPOINT_URL", "'not a url'"]),
     ],
