@@ -30,12 +30,13 @@ def queue(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[DagsterIns
 
 def wait(instance: DagsterInstance, job: str, count: int) -> None:
     definition = defs.resolve_job_def(job)
+    # As schedules, sensors and the API do: what a run needs of each pool is taken from there.
+    plan = create_execution_plan(definition)
     where = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("qrie"), "__repository__")
     for _ in range(count):
         instance.create_run_for_job(
             definition,
-            # As schedules, sensors and the API do: what a run has of each pool is taken from there.
-            execution_plan=create_execution_plan(definition),
+            execution_plan=plan,
             tags=dict(definition.tags),
             status=DagsterRunStatus.QUEUED,
             remote_job_origin=RemoteJobOrigin(where, job),
@@ -65,13 +66,13 @@ def test_no_kind_of_run_waits_for_another(queue: DagsterInstance) -> None:
         wait(queue, job, 1)
         launch(queue)
         end(queue, job)
-    # A Saturday of 3,000 accounts would be 120.
-    wait(queue, "full_inventory", 30)
+    # More than there is room for; a Saturday of 3,000 accounts would be 120.
+    wait(queue, "full_inventory", pool + 5)
     assert launch(queue) == {"full_inventory": pool}
     assert launch(queue) == {}, "the others wait for these"
     # Behind them in the queue: 04:00, and somebody registers an account.
     wait(queue, "bootstrap_account", 1)
-    wait(queue, "policy_scan", 30)
+    wait(queue, "policy_scan", pool + 5)
     wait(queue, "health_checks", 1)
     assert launch(queue) == {"policy_scan": pool, "health_checks": 1}
     assert launch(queue) == {}
