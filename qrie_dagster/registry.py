@@ -118,18 +118,21 @@ def _pages(client: Any, operation: str, key: str, **params: Any) -> Iterator[dic
 
 
 def register(store: Store, accounts: Iterable[Account]) -> dict[str, int]:
-    """Add what is new and update what is known; counts of added, updated and unchanged.
+    """Add what is new and update what is known; counts of added, updated, unchanged and removed ones left alone.
 
     Of a known account changes what the source says, an empty value included; what it is silent about stays, the status
-    above all.
+    above all. An account that somebody removed comes back by ``register_new`` only.
     """
     known = {account.account_id: account for account in store.accounts.all()}
-    counts = {"added": 0, "updated": 0, "unchanged": 0}
+    counts = {"added": 0, "updated": 0, "unchanged": 0, "removed": 0}
     for account in accounts:
         old = known.get(account.account_id)
-        if old is None or old.status == "removed":
+        if old is None:
             store.accounts.add(account)
             counts["added"] += 1
+            continue
+        if old.status == "removed":
+            counts["removed"] += 1
             continue
         said = account.model_fields_set & {"name", "ou_path", "tags", "customer", "regions", "status"}
         new = old.model_copy(update={name: getattr(account, name) for name in said})
@@ -144,8 +147,14 @@ def register(store: Store, accounts: Iterable[Account]) -> dict[str, int]:
     return counts
 
 
+def missing_from(store: Store, accounts: Iterable[Account]) -> list[Account]:
+    """The accounts that are registered, and not removed, but not among ``accounts``."""
+    there = {account.account_id for account in accounts}
+    return [a for a in store.accounts.all() if a.status != "removed" and a.account_id not in there]
+
+
 def register_new(store: Store, account: Account) -> None:
-    """Register one account. Raises QrieError if it is registered already."""
+    """Register one account, or one that was removed before. Raises QrieError if it is registered already."""
     store.accounts.add(account)
     refresh_dashboard(store, store.accounts.all(), now_ms())
 

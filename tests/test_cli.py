@@ -15,10 +15,11 @@ from uuid import uuid4
 import pytest
 
 from qrie_dagster.alerting import look
-from qrie_dagster.cli import main
+from qrie_dagster.cli import accounts, main
 from qrie_dagster.cli.output import console
 from qrie_dagster.models import ScanKind
 from qrie_dagster.notify import channels
+from qrie_dagster.registry import new_account
 from qrie_dagster.settings import load_settings, settings
 from qrie_dagster.store import open_store
 from qrie_dagster.summary.records import LAST_SCAN
@@ -154,6 +155,7 @@ def test_mutes_come_and_go(qrie: Qrie) -> None:
         (["accounts", "forget-region", "999999999999", "eu-west-1"], ["999999999999 is not registered"]),
         (["accounts", "import", "missing.csv"], ["missing.csv cannot be read"]),
         (["accounts", "import"], ["CSV file or --organization"]),
+        (["accounts", "import", "accounts.csv", "--prune"], ["--prune goes with --organization"]),
         (["policies", "launch", "NoSuchPolicy"], ["no policy 'NoSuchPolicy'", "S3BucketPublic"]),
         (["policies", "launch", "S3BucketPublic", "--severity", "101"], ["severity", "100"]),
         (["policies", "launch", "S3BucketPublic", "--scope", "include-account=12"], ["'12'", "12 digits"]),
@@ -193,7 +195,7 @@ def test_unknown_services_and_a_silent_dagster_are_named(qrie: Qrie) -> None:
     ("variable", "value", "words"),
     [
         ("QRIE_POLICY_CRON", "every day", ["QRIE_POLICY_CRON", "'every day'", "five fields"]),
-        ("QRIE_INVENTORY_DRIFT_HOURS", "-1", ["QRIE_INVENTORY_DRIFT_HOURS", "greater than 0"]),
+        ("QRIE_INVENTORY_DRIFT_HOURS", "-1", ["QRIE_INVENTORY_DRIFT_HOURS", "greater than or equal to 0.02"]),
         ("QRIE_REGIONS", "mars-1", ["QRIE_REGIONS", "mars-1"]),
         ("QRIE_ENDPOINT_URL", "not a url", ["QRIE_ENDPOINT_URL", "'not a url'"]),
     ],
@@ -314,3 +316,21 @@ def test_a_timer_that_can_tell_nobody_says_so(qrie: Qrie) -> None:
         silent = qrie("alerts", "look", QRIE_ALERT_URLS="json://127.0.0.1:9/hushhush")
         assert (silent.returncode, "json-1" in silent.stdout) == (1, True)
         assert "hushhush" not in silent.stdout + silent.stderr
+
+
+def test_accounts_that_left_the_organisation_are_told_and_removed_if_wanted(
+    qrie: Qrie, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    qrie("tables", "create")
+    for account_id in ("123456789012", "123456789013", "123456789014"):
+        qrie("accounts", "add", account_id)
+    qrie("accounts", "remove", "123456789014")
+    inside = [new_account("123456789012"), new_account("123456789014")]
+    monkeypatch.setattr(accounts, "accounts_from_organization", lambda _: inside)
+    told = qrie("accounts", "import", "--organization").stdout
+    assert "0 added, 0 updated, 1 unchanged" in told
+    assert "1 were removed before and stay so" in told
+    assert "123456789013  is registered, but not in the organisation." in told
+    assert "--prune" in told
+    assert "123456789013 is removed." in qrie("accounts", "import", "--organization", "--prune").stdout
+    assert "not in the organisation" not in qrie("accounts", "import", "--organization").stdout

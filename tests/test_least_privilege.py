@@ -3,12 +3,15 @@
 import json
 import re
 from collections.abc import Callable, Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 import yaml
+from dagster._core.storage.compute_log_manager import ComputeIOType
+from dagster_aws.s3 import S3ComputeLogManager
 
 from qrie_dagster import registry
 from qrie_dagster.aws import AwsAccess
@@ -33,6 +36,8 @@ PERMISSIONS = {
     "s3:ListBuckets": {"s3:ListAllMyBuckets"},
     "s3:GetBucketEncryption": {"s3:GetEncryptionConfiguration"},
     "s3:GetPublicAccessBlock": {"s3:GetBucketPublicAccessBlock"},
+    "s3:HeadObject": {"s3:GetObject"},
+    "s3:ListObjectsV2": {"s3:ListBucket"},
     "s3control:GetPublicAccessBlock": {"s3:GetAccountPublicAccessBlock"},
 }
 # A transaction needs the permission of each of its parts.
@@ -138,7 +143,8 @@ def test_roles_allow_what_is_called_and_no_more(settings_here: Settings, filled:
 
     allowed = json.loads((DEPLOY / "qrie-policy.json").read_text())["Statement"]
     organisation_actions = {name for name in actions(allowed) if name.startswith("organizations:")}
-    assert own.needed | organisation_actions == actions([s for s in allowed if s["Sid"] != "Alerts"])
+    elsewhere = {"Alerts", "ComputeLogs", "ComputeLogBucket"}
+    assert own.needed | organisation_actions == actions([s for s in allowed if s["Sid"] not in elsewhere])
 
 
 def test_importing_an_organisation_needs_what_the_policy_allows(
@@ -155,6 +161,38 @@ def test_importing_an_organisation_needs_what_the_policy_allows(
     assert len(registry.accounts_from_organization(settings_here)) == len(organisation.ACCOUNTS)
     allowed = json.loads((DEPLOY / "qrie-policy.json").read_text())["Statement"]
     assert recorder.needed == {name for name in actions(allowed) if name.startswith("organizations:")}
+
+
+def test_the_logs_of_runs_need_what_the_policy_allows(endpoint: str, tmp_path: Path) -> None:
+    config = yaml.safe_load((DEPLOY / "dagster.yaml").read_text())["compute_logs"]["config"]
+    bucket = "qrie-logs"
+    allowed = json.loads((DEPLOY / "qrie-policy.json").read_text())["Statement"]
+    [objects] = [s for s in allowed if s["Sid"] == "ComputeLogs"]
+    [listing] = [s for s in allowed if s["Sid"] == "ComputeLogBucket"]
+    boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1").create_bucket(Bucket=bucket)
+    manager = S3ComputeLogManager(
+        bucket=bucket, prefix=config["prefix"], local_dir=str(tmp_path), endpoint_url=endpoint, region="us-east-1"
+    )
+    recorder = Recorder()
+    recorder.listen(manager._s3_session.meta.events)
+    log = ["run", "compute_logs", "step"]
+    with manager.open_log_stream(log, ComputeIOType.STDOUT) as stream:
+        assert stream
+        stream.write("said")
+    manager.upload_to_cloud_storage(log, ComputeIOType.STDOUT)
+    manager.local_manager.delete_logs(log_key=log)
+    assert manager.cloud_storage_has_logs(log, ComputeIOType.STDOUT)
+    manager.download_from_cloud_storage(log, ComputeIOType.STDOUT)
+    manager.get_log_keys_for_log_key_prefix(log[:2], ComputeIOType.STDOUT)
+    assert recorder.needed == actions([objects, listing])
+    key = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1").list_objects_v2(Bucket=bucket)
+    assert fnmatch(f"arn:aws-cn:s3:::{bucket}/{key['Contents'][0]['Key']}", objects["Resource"])
+
+
+def test_the_policy_holds_in_every_partition() -> None:
+    text = (DEPLOY / "qrie-policy.json").read_text()
+    assert "arn:" in text
+    assert "arn:" not in text.replace("arn:*:", "")
 
 
 def test_the_role_is_entered_with_an_external_id_under_the_name_of_the_settings() -> None:

@@ -10,6 +10,7 @@ from qrie_dagster.policy_changes import launch, suspend
 from qrie_dagster.registry import (
     accounts_from_csv,
     accounts_from_organization,
+    missing_from,
     new_account,
     register,
     register_new,
@@ -109,13 +110,24 @@ def stored(store: Store, account_id: str) -> Account:
 
 def test_registering_counts_what_it_did(store: Store, new_id: Callable[[], str]) -> None:
     one, two, three = new_id(), new_id(), new_id()
-    assert csv(store, "account_id,name", f"{one},a", f"{two},b") == {"added": 2, "updated": 0, "unchanged": 0}
+    assert csv(store, "account_id,name", f"{one},a", f"{two},b") == {
+        "added": 2,
+        "updated": 0,
+        "unchanged": 0,
+        "removed": 0,
+    }
     assert csv(store, "account_id,name", f"{one},a", f"{two},c", f"{three},d") == {
         "added": 1,
         "updated": 1,
         "unchanged": 1,
+        "removed": 0,
     }
-    assert csv(store, "account_id,name", f"{one},a", f"{two},c") == {"added": 0, "updated": 0, "unchanged": 2}
+    assert csv(store, "account_id,name", f"{one},a", f"{two},c") == {
+        "added": 0,
+        "updated": 0,
+        "unchanged": 2,
+        "removed": 0,
+    }
     assert stored(store, two).name == "c"
     assert len(store.accounts.all()) == 3
 
@@ -144,10 +156,12 @@ def test_a_source_that_knows_the_status_changes_it(store: Store, account_id: str
     assert stored(store, account_id).retired_ms is None
 
 
-def test_a_removed_account_is_added_again(store: Store, account_id: str) -> None:
+def test_a_removed_account_comes_back_when_it_is_added_and_not_by_an_import(store: Store, account_id: str) -> None:
     csv(store, "account_id", account_id)
     set_status(store, account_id, "removed")
-    assert csv(store, "account_id", account_id)["added"] == 1
+    assert csv(store, "account_id", account_id) == {"added": 0, "updated": 0, "unchanged": 0, "removed": 1}
+    assert stored(store, account_id).status == "removed"
+    register_new(store, new_account(account_id))
     account = stored(store, account_id)
     assert (account.active, account.retired_ms) == (True, None)
 
@@ -345,3 +359,12 @@ def test_an_account_that_cannot_be_cleaned_up_keeps_no_other_from_it(
     assert [stored(store, account_id).retired_ms is None for account_id in (one, two, three)] == [False, True, False]
     monkeypatch.undo()
     assert len(list(retire_inactive(store))) == 1
+
+
+def test_accounts_missing_from_a_source_are_named(store: Store, new_id: Callable[[], str]) -> None:
+    there, gone, asleep, removed = (new_id() for _ in range(4))
+    csv(store, "account_id", there, gone, asleep, removed)
+    set_status(store, asleep, "suspended")
+    set_status(store, removed, "removed")
+    missing = missing_from(store, [new_account(there)])
+    assert {account.account_id for account in missing} == {gone, asleep}

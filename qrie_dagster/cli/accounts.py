@@ -13,6 +13,7 @@ from qrie_dagster.registry import (
     accounts_from_csv,
     accounts_from_organization,
     forget_region,
+    missing_from,
     new_account,
     register,
     register_new,
@@ -20,7 +21,7 @@ from qrie_dagster.registry import (
     set_status,
 )
 from qrie_dagster.settings import settings
-from qrie_dagster.store import open_store
+from qrie_dagster.store import Store, open_store
 from qrie_dagster.times import age_text, now_ms
 
 app = typer.Typer(help="The accounts that scans cover.", no_args_is_help=True)
@@ -129,10 +130,15 @@ def import_(
     organization: Annotated[
         bool, typer.Option("--organization", help="Every account of the AWS organisation.")
     ] = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="With --organization: remove accounts that are not in it any more.")
+    ] = False,
 ) -> None:
-    """Register many accounts; what is registered already is updated."""
+    """Register many accounts; what is registered already is updated, what was removed stays so."""
     if organization == (file is not None):
         raise QrieError("Say either a CSV file or --organization.")
+    if prune and not organization:
+        raise QrieError("--prune goes with --organization: a file need not hold every account.")
     if file is not None:
         try:
             accounts = accounts_from_csv(file.read_text(encoding="utf-8"))
@@ -140,8 +146,26 @@ def import_(
             raise QrieError(f"{file} cannot be read: {error}") from error
     else:
         accounts = accounts_from_organization(settings())
-    counts = register(open_store(settings()), accounts)
+    store = open_store(settings())
+    counts = register(store, accounts)
+    left_alone = counts.pop("removed")
     say(", ".join(f"{count} {what}" for what, count in counts.items()))
+    if left_alone:
+        say(f"{left_alone} were removed before and stay so; 'qrie accounts add' brings one back.")
+    if organization:
+        _tell_missing(store, accounts, prune=prune)
+
+
+def _tell_missing(store: Store, accounts: list[Account], *, prune: bool) -> None:
+    """Say which registered accounts are not in the organisation; remove them if asked to."""
+    missing = missing_from(store, accounts)
+    for account in missing:
+        say(f"{account.account_id} {account.name} is registered, but not in the organisation.")
+    if prune:
+        for account in missing:
+            _leave(account.account_id, "removed")
+    elif missing:
+        say("'qrie accounts import --organization --prune' removes them.")
 
 
 @app.command("forget-region")

@@ -14,6 +14,11 @@ from qrie_dagster.models import ScanKind
 from qrie_dagster.registry import retire_inactive
 from qrie_dagster.scan_tags import THEN
 
+# Of the runs that wait, those that are over soon, or that somebody waits for, go first; the others are at 0.
+PRIORITY = "dagster/priority"
+SOON = {PRIORITY: "2"}
+NEXT = {PRIORITY: "1"}
+
 full_inventory = define_asset_job(
     "full_inventory",
     selection=inventory_assets,
@@ -30,22 +35,25 @@ service_inventories = [
 policy_scan = define_asset_job(
     "policy_scan",
     selection=[policy_findings],
+    tags=NEXT,
     description="Every launched policy over the stored inventory. Choose all partitions for the whole estate.",
 )
 bootstrap_account = define_asset_job(
     "bootstrap_account",
     selection=inventory_assets,
-    tags={THEN: ScanKind.POLICY.value},
+    tags={THEN: ScanKind.POLICY.value, **NEXT},
     description="The inventory of new accounts, followed by their policy scan. Choose the accounts' partitions.",
 )
 roll_up = define_asset_job(
     "roll_up",
     selection=AssetSelection.assets(summary) | AssetSelection.checks(health),
+    tags=SOON,
     description="Sums up a scan that ended. Started by itself.",
 )
 health_checks = define_asset_job(
     "health_checks",
     selection=AssetSelection.checks(health),
+    tags=SOON,
     description="Looks for what failed, grew old or vanished, without scanning.",
 )
 
@@ -57,7 +65,10 @@ def retire(context: OpExecutionContext, store: StoreResource) -> None:
         context.log.info("%s", retired)
 
 
-@job(description="Cleans up after accounts that were removed or suspended. Started by itself.")
+@job(
+    tags=SOON,
+    description="Cleans up after accounts that were removed or suspended. Started by itself.",
+)
 def retire_accounts() -> None:
     """One op."""
     retire()

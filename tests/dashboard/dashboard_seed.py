@@ -254,6 +254,7 @@ def history(store: Store, registered: Sequence[Account], resources: int, now: in
                 accounts_processed=len(registered),
                 policies_evaluated=11,
                 failed_scopes=failed,
+                failed_set=str(failed),
                 failures=("888899990000/ec2/eu-west-1: AccessDenied when calling DescribeVolumes",) * failed,
                 counts=counts,
             )

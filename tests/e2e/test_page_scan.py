@@ -11,14 +11,14 @@ import pytest
 from browser import running_browser
 from playwright.sync_api import Browser, Page, expect
 from py_ocsf_models.events.findings.compliance_finding import ComplianceFinding
-from real_dagster import Estate
+from real_dagster import Estate, Questions, eventually
 
 from qrie_dagster.demo.access import enter
 from qrie_dagster.demo.stack import Stack, running_stack
-from qrie_dagster.launch import Dagster
 from qrie_dagster.models import ScanKind
 from qrie_dagster.policy_changes import launch_all
-from qrie_dagster.settings import load_settings
+from qrie_dagster.summary.records import LAST_SCAN
+from qrie_dagster.summary.rollup import HISTORY
 
 pytestmark = pytest.mark.e2e
 PATIENCE_MS = 180_000
@@ -32,13 +32,15 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def stack(estate: Estate, browser: Browser) -> Iterator[Stack]:
-    """Everything is up, and everything was scanned once."""
+    """Everything is up, and everything was scanned once: by itself, as everything was new."""
     launch_all(estate.store)
-    with running_stack(estate.endpoint, estate.home) as running:
-        dagster = Dagster(load_settings(dagster_url=running.dagster_url))
+    with running_stack(estate.endpoint, estate.home, QRIE_BOOTSTRAP_NEW_ACCOUNTS="true") as running:
         for kind in ScanKind:
-            for _ in dagster.follow(estate.store, dagster.launch(estate.store, kind).scan):
-                pass
+            eventually(lambda kind=kind: estate.store.summary.get(LAST_SCAN[kind]), f"the first {kind.value} scan")
+        history = (estate.store.summary.get(HISTORY) or {})["scans"]
+        assert sorted(scan["kind"] for scan in history) == ["inventory", "policy"]
+        assert [scan["failed_scopes"]["count"] for scan in history] == [0, 0]
+        assert {run["jobName"] for run in Questions(running).runs()} == {"bootstrap_account", "policy_scan", "roll_up"}
         yield running
 
 
