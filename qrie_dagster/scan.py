@@ -8,6 +8,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -28,6 +29,7 @@ from qrie_dagster.models import (
     Resource,
     ScanKind,
     ScopeFailure,
+    ServiceScan,
 )
 from qrie_dagster.mutes import Mutes
 from qrie_dagster.policies.evaluate import Evaluation, close_what_has_no_subject, evaluate
@@ -305,8 +307,12 @@ class PolicyScanner:
         # Findings first: what has a finding and is not among the resources read after it is gone, not new.
         stored = {finding.key: finding for finding in self.store.findings.load(account_id, service.name)}
         resources = list(self.store.resources.load(account_id, service.name))
-        _require_inventory(self.store, account, service, len(resources))
-        judged = self._apply(account, service, attempt, resources, stored)
+        # Read after the resources: as long as it says that there is an inventory, nobody had begun to drop that.
+        inventory = (self.store.accounts.get(account_id) or account).scan(ScanKind.INVENTORY, service.name)
+        _require_inventory(self.store, account, service, inventory, len(resources))
+        # Of what was never listed completely, nothing is gone for not being there.
+        present = None if inventory.last_success is None else {resource.arn for resource in resources}
+        judged = self._apply(account, service, attempt, resources, present, stored)
         failures = [ScopeFailure(account_id, service.name, GLOBAL, error) for error in judged.evaluation.errors]
         if judged.error:
             failures.append(ScopeFailure(account_id, service.name, ALL_REGIONS, judged.error))
@@ -338,6 +344,7 @@ class PolicyScanner:
         service: Service,
         attempt: _Attempt,
         resources: Sequence[Resource],
+        present: AbstractSet[str] | None,
         stored: Mapping[FindingKey, Finding],
     ) -> _Judged:
         """Write what policies and mutes change, and again if people changed policies or mutes meanwhile."""
@@ -348,7 +355,7 @@ class PolicyScanner:
         for _ in range(MAX_LOOKS):
             wanted = [launch for launch in rules.launched.values() if self._asked(launch, attempt.scan, service)]
             evaluation = evaluate(account, resources, self.policies, wanted, attempt.started)
-            gone = close_what_has_no_subject(stored.values(), set(tags), rules.launched)
+            gone = close_what_has_no_subject(stored.values(), present, rules.launched)
             now = now_ms()
             judgements = rules.mutes.of(account, now).applied({**gone, **evaluation.judgements}, stored.values(), tags)
             applied = self.store.findings.apply(transitions(judgements, stored, now), now, scan_id)
@@ -397,9 +404,10 @@ def _counts(changed: Sequence[tuple[Change, Finding]]) -> dict[str, Any]:
     }
 
 
-def _require_inventory(store: Store, account: Account, service: Service, resources: int) -> None:
+def _require_inventory(
+    store: Store, account: Account, service: Service, inventory: ServiceScan, resources: int
+) -> None:
     """Refuse to judge an inventory that was never taken or is lost: every finding would be closed."""
-    inventory = account.scan(ScanKind.INVENTORY, service.name)
     if inventory.last_success is None and not resources:
         raise QrieError("there is no complete inventory of it yet: run an inventory scan first")
     if resources or not inventory.resources:

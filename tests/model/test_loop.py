@@ -32,8 +32,8 @@ from world import (
     as_resource,
 )
 
-from qrie_dagster import observations, scan
-from qrie_dagster.errors import StoreError
+from qrie_dagster import observations, registry, scan
+from qrie_dagster.errors import QrieError, StoreError
 from qrie_dagster.inventory import collector
 from qrie_dagster.models import GLOBAL, Account, Collected, Outcome, ScanKind, ScanType
 from qrie_dagster.policies.policy import Status, Surroundings
@@ -45,6 +45,7 @@ from qrie_dagster.store.launched_policies import LaunchedPolicy
 from qrie_dagster.store.summary import Scan
 from qrie_dagster.store.tables import ACCOUNTS as ACCOUNTS_TABLE
 from qrie_dagster.store.tables import FINDINGS, RESOURCES, SUMMARY
+from qrie_dagster.summary import rollup
 from qrie_dagster.summary.totals import finding_totals
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "1500"))
@@ -118,6 +119,7 @@ class Loop(RuleBasedStateMachine):
         self.steps = 0
         self.scans = 0
         self.suspended_once: set[str] = set()
+        self.left_once: set[str] = set()
         self.times_open: dict[tuple[str, ...], list[list[int]]] = {}
         self.launched: dict[str, LaunchedPolicy] = {}
         self.collected: dict[Task, Collected] = {}
@@ -132,7 +134,9 @@ class Loop(RuleBasedStateMachine):
         self.world.pause = pause
 
     def _replace_the_world(self) -> None:
-        for module in (scan, collector, observations):
+        for module in (registry, rollup):
+            self.patch.setattr(module, "all_services", lambda: {SERVICE.name: SERVICE})
+        for module in (scan, collector, observations, registry):
             self.patch.setattr(module, "now_ms", self.world.now_ms)
         for module in (collector, edge):
             self.patch.setattr(module, "ThreadPoolExecutor", OneThread)
@@ -197,7 +201,7 @@ class Loop(RuleBasedStateMachine):
         before, after = changed.before, changed.after
         if before and after:
             assert after["DescribeTime"] >= before["DescribeTime"], "an older observation replaced a newer one"
-        if before and after is None:
+        if before and after is None and self._active(place.account_id):
             assert None in self.world.since(place, before["DescribeTime"]), "deleted, but it was there all the time"
             self.known[place].keys.clear()
 
@@ -220,6 +224,8 @@ class Loop(RuleBasedStateMachine):
                 assert None in states, "closed for a deletion that never was"
             case "POLICY_SUSPENDED":
                 assert policy in self.suspended_once
+            case "ACCOUNT_REMOVED":
+                assert place.account_id in self.left_once
             case reason:
                 raise AssertionError(f"closed as {reason}")
 
@@ -263,7 +269,7 @@ class Loop(RuleBasedStateMachine):
         event = self.events[number % len(self.events)]
         try:
             accepted = self._observe(event)
-        except (StoreError, Crash):
+        except (QrieError, Crash):
             # Not acknowledged: it comes again.
             return
         if not again:
@@ -321,6 +327,34 @@ class Loop(RuleBasedStateMachine):
         self.store.policies.launch(policy)
         self.store_faults = faults
         self.launched[policy.policy_id] = policy
+
+    # Accounts that leave, and come back.
+
+    def _active(self, account_id: str) -> bool:
+        return bool(self.dynamo.tables[ACCOUNTS_TABLE][(account_id,)]["Status"] == "active")
+
+    @rule(status=st.sampled_from(("active", "active", "suspended", "removed")))
+    def move(self, status: Any) -> None:
+        """The first account, where things meet."""
+        account_id = ACCOUNTS[0]
+        faults, self.store_faults = self.store_faults, []
+        if status == "active" and self.store.accounts.get(account_id).status == "removed":
+            self.store.accounts.add(Account(account_id=account_id, registered_ms=self.world.clock))
+        else:
+            self.store.accounts.set_status(account_id, status, self.world.clock)
+        self.store_faults = faults
+        # From here on qrie knows nothing of it, until it is scanned.
+        for place in OF_ONE:
+            self.known[place] = Known()
+        if status != "active":
+            self.left_once.add(account_id)
+
+    @precondition(lambda self: len(self.tasks) < MAX_TASKS)
+    @rule(calls=st.integers(0, 30))
+    def clean_up(self, calls: int) -> None:
+        task = Task("clean-up", lambda: list(registry.retire_inactive(self.store)))
+        self.tasks.append(task)
+        self.step(task, calls)
 
     # Scans.
 
@@ -412,8 +446,8 @@ class Loop(RuleBasedStateMachine):
                 task.step(to)
             else:
                 task.step_to(to)
-        except StoreError:
-            # The outcome itself could not be recorded.
+        except QrieError:
+            # The outcome itself could not be recorded, or an account came back while it was cleaned up.
             task.crashed = True
         if task.dead:
             self._ended(task)
@@ -422,7 +456,7 @@ class Loop(RuleBasedStateMachine):
         if task in self.tasks:
             self.tasks.remove(task)
         task.ended = self.steps
-        outcome: Outcome | None = None if task.crashed else task.result
+        outcome: Outcome | None = task.result if isinstance(task.result, Outcome) else None
         collected = self.collected.pop(task, None)
         if outcome is None:
             return
@@ -506,6 +540,12 @@ class Loop(RuleBasedStateMachine):
         for task in [task for task in self.tasks if task not in left]:
             task.kill()
             self._ended(task)
+        for account_id in ACCOUNTS:
+            if not self._active(account_id):
+                # Nobody is away while something is kept of it that nobody will clean up.
+                list(registry.retire_inactive(self.store))
+                self._nothing_is_kept(account_id)
+                self.move("active")
         self._scan_everything()
         self._everything_is_true()
         self.writes = 0
@@ -520,6 +560,12 @@ class Loop(RuleBasedStateMachine):
             self.nothing_known_is_forgotten()
         self._scan_everything(ScanKind.POLICY)
         self._everything_is_true()
+
+    def _nothing_is_kept(self, account_id: str) -> None:
+        partition = f"{account_id}_{SERVICE.name}"
+        assert not [key for key in self.dynamo.tables[RESOURCES] if key[0].startswith(partition)]
+        findings = self.dynamo.tables[FINDINGS].values()
+        assert not [f for f in findings if f["AccountService"] == partition and f["State"] == "ACTIVE"]
 
     def _count_writes(self, changed: Changed) -> None:
         self.writes += changed.table in (RESOURCES, FINDINGS)
