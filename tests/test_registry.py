@@ -324,3 +324,33 @@ def test_an_account_is_active_from_when_it_came_back(store: Store, account_id: s
     register(store, [Account(account_id=account_id, status="suspended")])
     register(store, [Account(account_id=account_id, status="active")])
     assert store.accounts.active()[0].active_since > account.active_since
+
+
+def test_an_import_does_not_undo_what_was_decided_meanwhile(
+    store: Store, account_id: str, before_calls: Callable[..., None]
+) -> None:
+    csv(store, "account_id,name,customer", f"{account_id},a,ACME")
+
+    def meanwhile(number: int) -> None:
+        if number == 1:
+            store.accounts.describe(stored(store, account_id).model_copy(update={"customer": "Orchard"}), {"customer"})
+            store.accounts.set_status(account_id, "suspended")
+
+    before_calls(store.dynamo.client, "UpdateItem", meanwhile)
+    assert csv(store, "account_id,name", f"{account_id},b")["updated"] == 1
+    account = stored(store, account_id)
+    assert (account.name, account.customer, account.status) == ("b", "Orchard", "suspended")
+
+
+@pytest.mark.parametrize("said", [{"name": "b"}, {"status": "suspended"}])
+def test_an_import_does_not_bring_back_what_was_removed_meanwhile(
+    store: Store, account_id: str, before_calls: Callable[..., None], said: dict[str, Any]
+) -> None:
+    csv(store, "account_id,name", f"{account_id},a")
+    before_calls(
+        store.dynamo.client,
+        "UpdateItem",
+        lambda number: store.accounts.set_status(account_id, "removed") if number == 1 else None,
+    )
+    assert register(store, [new_account(account_id, **said)]) == {"added": 0, "updated": 0, "unchanged": 1}
+    assert (stored(store, account_id).name, stored(store, account_id).status) == ("a", "removed")

@@ -253,6 +253,9 @@ class AccountTable:
             )
         except ConditionFailedError:
             self.require_active(account_id)
+            if condition is None:
+                # It was away for a moment.
+                raise _left(account_id) from None
             raise
 
     def require_active(self, account_id: str) -> None:
@@ -273,7 +276,11 @@ class AccountTable:
                     remove=["RetiredAt"],
                     condition=Attr("AccountId").exists() & Attr("Status").ne("active"),
                 )
-        raise QrieError(f"Account {account_id} left the registry while it was scanned.") from None
+        raise _left(account_id)
+
+
+def _left(account_id: str) -> QrieError:
+    return QrieError(f"Account {account_id} left the registry while it was scanned.")
 
 
 def _came_back(account_id: str) -> QrieError:

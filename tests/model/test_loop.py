@@ -409,8 +409,8 @@ class Loop(RuleBasedStateMachine):
                     self.break_aws(operation="get_licence", code="AccessDenied")
             self.nothing_known_is_forgotten()
 
-    def started(self, kind: ScanKind, account_id: str, again: str | None = None) -> Task:
-        """A scan, or another attempt of the scan with the id ``again``."""
+    def started(self, kind: ScanKind, account_id: str, again: str | None = None, only: tuple[str, ...] = ()) -> Task:
+        """A scan, or another attempt of the scan with the id ``again``; ``only`` of these policies."""
         self.scans += 1
         plan = Scan(
             scan_id=again or f"scan-{self.scans}",
@@ -419,6 +419,7 @@ class Loop(RuleBasedStateMachine):
             started_ms=self.world.clock,
             accounts=(account_id,),
             services=(SERVICE.name,),
+            policies=only,
         )
 
         def work() -> Outcome:

@@ -159,6 +159,19 @@ def test_an_account_that_left_is_not_written_to(store: Store, account: Account, 
         before = store.dynamo.get(ACCOUNTS, {"AccountId": account.account_id}) or {}
 
 
+def test_an_account_that_was_away_for_a_moment_is_told(
+    store: Store, account: Account, before_calls: Callable[..., None]
+) -> None:
+    store.accounts.set_status(account.account_id, "suspended")
+
+    def come_back(_: int) -> None:
+        store.dynamo.update(ACCOUNTS, {"AccountId": account.account_id}, {"Status": "active"})
+
+    before_calls(store.dynamo.client, "GetItem", come_back)
+    with pytest.raises(QrieError, match="left the registry while it was scanned"):
+        store.accounts.begin(INVENTORY, account.account_id, "s3", "scan", 1)
+
+
 def test_a_stranger_is_never_registered_by_a_scan(store: Store) -> None:
     with pytest.raises(QrieError, match="left the registry"):
         store.accounts.begin(INVENTORY, "999999999999", "s3", "scan", 1)
