@@ -6,7 +6,7 @@ import pytest
 from qrie_dagster.errors import QrieError
 from qrie_dagster.findings import Reason, Settled, State, Violated, transitions
 from qrie_dagster.models import Account, Outcome, Resource, ScanKind
-from qrie_dagster.policy_changes import launch, suspend
+from qrie_dagster.policy_changes import launch, suspend, update
 from qrie_dagster.registry import (
     accounts_from_csv,
     accounts_from_organization,
@@ -354,3 +354,17 @@ def test_an_import_does_not_bring_back_what_was_removed_meanwhile(
     )
     assert register(store, [new_account(account_id, **said)]) == {"added": 0, "updated": 0, "unchanged": 1}
     assert (stored(store, account_id).name, stored(store, account_id).status) == ("a", "removed")
+
+
+def test_a_policy_changed_by_two_people_is_what_both_made_of_it(
+    store: Store, before_calls: Callable[..., None]
+) -> None:
+    launch(store, "S3BucketPublic", severity=40)
+    before_calls(
+        store.dynamo.client,
+        "PutItem",
+        lambda number: suspend(store, "S3BucketPublic") if number == 1 else None,
+    )
+    changed = update(store, "S3BucketPublic", severity=50)
+    assert (changed.status, changed.severity) == ("suspended", 50)
+    assert store.policies.get("S3BucketPublic") == changed
