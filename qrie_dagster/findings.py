@@ -164,9 +164,12 @@ def transition(judgement: Judgement, stored: Finding | None, now: int) -> Transi
     if stored and judgement.describe_time is not None and judgement.describe_time < stored.describe_time:
         return None
     if isinstance(judgement, Settled):
-        if stored is None or not stored.open:
-            return None
-        return Transition(Change.CLOSED, stored, _closed(stored, judgement, now), judgement)
+        if stored and stored.open:
+            return Transition(Change.CLOSED, stored, _closed(stored, judgement, now), judgement)
+        if stored and judgement.reason is Reason.ACCOUNT_REMOVED and stored.describe_time:
+            afresh = replace(stored, last_evaluated=now, describe_time=0)
+            return Transition(Change.UPDATED, stored, afresh, judgement)
+        return None
     opened = Finding(
         judgement.arn,
         judgement.policy,
@@ -209,11 +212,13 @@ def _content(finding: Finding) -> tuple[Any, ...]:
 
 def _closed(stored: Finding, settled: Settled, now: int) -> Finding:
     *earlier, last = stored.history
+    # Should the account come back, it starts afresh: with clocks, maybe, that are behind what they were.
+    rests_on = 0 if settled.reason is Reason.ACCOUNT_REMOVED else settled.describe_time or stored.describe_time
     return replace(
         stored,
         state=State.RESOLVED,
         last_evaluated=now,
-        describe_time=settled.describe_time or stored.describe_time,
+        describe_time=rests_on,
         resolved_at=now,
         resolved_reason=settled.reason,
         muted=None,

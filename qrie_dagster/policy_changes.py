@@ -1,5 +1,6 @@
 """Launching, changing, suspending and deleting policies, with their effect on findings."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -13,6 +14,8 @@ from qrie_dagster.store.launched_policies import LaunchedPolicy
 from qrie_dagster.summary.rebuild import rebuild_service
 from qrie_dagster.summary.rollup import refresh_dashboard
 from qrie_dagster.times import now_ms
+
+MAX_TRIES = 8
 
 
 def launch(store: Store, policy_id: str, scope: Scope | None = None, **overrides: Any) -> LaunchedPolicy:
@@ -51,10 +54,8 @@ def update(store: Store, policy_id: str, **changes: Any) -> LaunchedPolicy:
 
     Raises QrieError if it is not launched, or a value cannot be used.
     """
-    launched = _launched(store, policy_id)
     now = now_ms()
-    changed = _validated(**{**dict(launched), **changes, "updated_ms": now})
-    store.policies.update(changed)
+    launched, changed = _changed(store, policy_id, {**changes, "updated_ms": now})
     if changed.status != launched.status:
         refresh_dashboard(store, store.accounts.all(), now)
     return changed
@@ -62,8 +63,7 @@ def update(store: Store, policy_id: str, **changes: Any) -> LaunchedPolicy:
 
 def suspend(store: Store, policy_id: str) -> int:
     """Stop evaluating a policy and resolve its open findings now; how many."""
-    launched = _launched(store, policy_id)
-    store.policies.update(launched.model_copy(update={"status": "suspended", "updated_ms": now_ms()}))
+    _changed(store, policy_id, {"status": "suspended", "updated_ms": now_ms()})
     return _resolve_findings(store, policy_id)
 
 
@@ -76,6 +76,16 @@ def delete(store: Store, policy_id: str) -> int:
     store.policies.delete(policy_id)
     refresh_dashboard(store, store.accounts.all(), now_ms())
     return resolved
+
+
+def _changed(store: Store, policy_id: str, changes: Mapping[str, Any]) -> tuple[LaunchedPolicy, LaunchedPolicy]:
+    """Change these fields of a launched policy, whatever others change at the same time; it before and after."""
+    for _ in range(MAX_TRIES):
+        launched = _launched(store, policy_id)
+        changed = _validated(**{**dict(launched), **changes})
+        if store.policies.update(changed, was=launched):
+            return launched, changed
+    raise ConflictError(f"Policy {policy_id} kept changing while it was changed: try again.")
 
 
 def _launched(store: Store, policy_id: str) -> LaunchedPolicy:

@@ -55,6 +55,9 @@ class Changes:
     confirmed: tuple[Resource, ...] = ()
 
 
+NO_CHANGES = Changes((), (), (), 0, 0, ())
+
+
 def reconcile(service: Service, collected: Collected, stored: Mapping[str, Stored]) -> Changes:
     """The writes that make ``stored`` (by ARN) equal to what was observed, where it was observed completely."""
     scopes = {scope.key: scope for scope in collected.scopes}

@@ -9,15 +9,21 @@ from pydantic import ValidationError
 
 from qrie_dagster.aws import AWS_ERRORS, client_config, explain, own_session
 from qrie_dagster.errors import NotFoundError, QrieError
-from qrie_dagster.findings import Reason, Settled, transitions
+from qrie_dagster.findings import Change, Reason, Settled, transitions
 from qrie_dagster.inventory.services import all_services
 from qrie_dagster.models import GLOBAL, Account, AccountStatus, is_region
 from qrie_dagster.overrides import check_overrides
 from qrie_dagster.settings import Settings
 from qrie_dagster.store import Store
+from qrie_dagster.store.accounts import DESCRIPTION
+from qrie_dagster.store.dynamo import OvertakenError
+from qrie_dagster.store.findings import AppliedFindings
 from qrie_dagster.summary.rebuild import rebuild_service
 from qrie_dagster.summary.rollup import refresh_dashboard
 from qrie_dagster.times import now_ms
+
+# Rounds of a clean-up while scans that began before it still write. The next clean-up goes on.
+MAX_ROUNDS = 3
 
 COLUMNS = ("account_id", "name", "ou_path", "customer", "regions", "tags")
 
@@ -134,15 +140,7 @@ def register(store: Store, accounts: Iterable[Account]) -> dict[str, int]:
         if old.status == "removed":
             counts["removed"] += 1
             continue
-        said = account.model_fields_set & {"name", "ou_path", "tags", "customer", "regions", "status"}
-        new = old.model_copy(update={name: getattr(account, name) for name in said})
-        if new.status != old.status:
-            new = new.model_copy(update={"retired_ms": None, "activated_ms": now_ms() if new.active else 0})
-        if new == old:
-            counts["unchanged"] += 1
-        else:
-            store.accounts.describe(new)
-            counts["updated"] += 1
+        counts["updated" if _updated(store, old, account) else "unchanged"] += 1
     refresh_dashboard(store, store.accounts.all(), now_ms())
     return counts
 
@@ -151,6 +149,15 @@ def missing_from(store: Store, accounts: Iterable[Account]) -> list[Account]:
     """The accounts that are registered, and not removed, but not among ``accounts``."""
     there = {account.account_id for account in accounts}
     return [a for a in store.accounts.all() if a.status != "removed" and a.account_id not in there]
+
+
+def _updated(store: Store, old: Account, account: Account) -> bool:
+    """Write what the source says; whether that changed anything. One that was removed meanwhile stays so."""
+    said = {name for name in account.model_fields_set & DESCRIPTION if getattr(account, name) != getattr(old, name)}
+    changed = bool(said) and store.accounts.describe(account, said)
+    if "status" in account.model_fields_set and account.status != old.status:
+        changed |= store.accounts.set_status(account.account_id, account.status, now_ms(), was=old.status)
+    return changed
 
 
 def register_new(store: Store, account: Account) -> None:
@@ -197,7 +204,7 @@ def forget_region(store: Store, account_id: str, region: str) -> int:
         raise QrieError(f"{region!r} is no AWS region such as eu-west-1.")
     dropped = 0
     for service in all_services():
-        of_service = store.resources.forget(account_id, service, region)
+        of_service = store.resources.forget_region(account_id, service, region)
         if of_service:
             store.accounts.recount(account_id, service, len(store.resources.index(account_id, service)))
             rebuild_service(store, account_id, service)
@@ -231,18 +238,33 @@ def retire_inactive(store: Store) -> Iterator[str]:
 def retire(store: Store, account: Account) -> tuple[int, int]:
     """Resolve the account's findings as ACCOUNT_REMOVED and drop its inventory; how many of each.
 
-    Raises StoreError when the store gives up in the middle; run again, it goes on from there.
+    Nothing is dropped once it is active again. Raises QrieError then, and when the store gives up in the middle; run
+    again, it goes on from there.
     """
     resolved = dropped = 0
-    for service in all_services():
-        now = now_ms()
-        stored = {finding.key: finding for finding in store.findings.load(account.account_id, service)}
-        settled = {key: Settled(*key, Reason.ACCOUNT_REMOVED) for key, found in stored.items() if found.open}
-        applied = store.findings.apply(transitions(settled, stored, now), now)
-        if applied.error:
-            raise QrieError(applied.error)
-        resolved += len(applied.written)
-        dropped += store.resources.forget(account.account_id, service)
-        rebuild_service(store, account.account_id, service, applied.now)
-    store.accounts.set_retired(account, now_ms())
+    for _ in range(MAX_ROUNDS):
+        away = store.accounts.begin_retiring(account.account_id)
+        try:
+            for service in all_services():
+                store.accounts.require_inactive(account.account_id)
+                applied = _resolve_findings(store, account, service)
+                resolved += applied.changes[Change.CLOSED]
+                dropped += store.resources.forget(account.account_id, service, away)
+                rebuild_service(store, account.account_id, service, applied.now)
+        except OvertakenError:
+            store.accounts.require_inactive(account.account_id)
+            continue
+        # Otherwise a scan that began before has written meanwhile.
+        if store.accounts.set_retired(account.account_id, away, now_ms()):
+            break
     return resolved, dropped
+
+
+def _resolve_findings(store: Store, account: Account, service: str) -> AppliedFindings:
+    now = now_ms()
+    stored = {finding.key: finding for finding in store.findings.load(account.account_id, service)}
+    settled = {key: Settled(*key, Reason.ACCOUNT_REMOVED) for key in stored}
+    applied = store.findings.apply(transitions(settled, stored, now), now)
+    if applied.error:
+        raise QrieError(applied.error)
+    return applied

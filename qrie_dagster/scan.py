@@ -5,8 +5,10 @@ is recorded there, and stops nothing else.
 """
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -27,24 +29,27 @@ from qrie_dagster.models import (
     Resource,
     ScanKind,
     ScopeFailure,
+    ServiceScan,
 )
 from qrie_dagster.mutes import Mutes
 from qrie_dagster.policies.evaluate import Evaluation, close_what_has_no_subject, evaluate
 from qrie_dagster.policies.policy import Policy, band
-from qrie_dagster.reconcile import Changes, Stored, fill_in, reconcile
+from qrie_dagster.reconcile import NO_CHANGES, Changes, Stored, fill_in, reconcile
 from qrie_dagster.store import Store
-from qrie_dagster.store.dynamo import ConditionFailedError
+from qrie_dagster.store.dynamo import ConditionFailedError, Write
 from qrie_dagster.store.launched_policies import LaunchedPolicy
 from qrie_dagster.store.mutes import load_mutes
 from qrie_dagster.store.resources import Applied
 from qrie_dagster.store.summary import Scan
 from qrie_dagster.summary.totals import finding_totals
-from qrie_dagster.times import now_ms
+from qrie_dagster.times import SECOND_MS, now_ms
 
 log = logging.getLogger(__name__)
 
 # How often a scan looks again because another one overtook it.
 MAX_LOOKS = 4
+# How far the clocks of machines that scan may differ.
+LONGEST_WAIT_MS = 10 * SECOND_MS
 
 
 @dataclass
@@ -108,12 +113,14 @@ def _counted_until(store: Store, scan: Scan, account_id: str, service: str) -> i
 class InventoryScanner:
     """Makes the stored inventory equal AWS, one (account, service) at a time.
 
-    ``enter`` opens an account, raising QrieError; ``concurrency`` is in AWS calls under way per account.
+    ``enter`` opens an account, raising QrieError; ``concurrency`` is in AWS calls under way per account. ``wait`` is
+    for clocks that differ a little.
     """
 
     store: Store
     enter: Callable[[Account], AccountSession]
     concurrency: int
+    wait: Callable[[float], None] = time.sleep
 
     def scan(self, scan: Scan, account: Account, service: Service) -> Outcome:
         """Collect, reconcile, write. Raises StoreError only when the outcome itself cannot be recorded."""
@@ -134,11 +141,12 @@ class InventoryScanner:
             collected = collect(session, service, self.concurrency)
             times = {scope.key: scope.describe_time for scope in collected.scopes if scope.complete}
             if not self.store.accounts.claim(account.account_id, service.name, token, times):
-                self._require_right_clock(account, service)
+                self._wait_for_clock(account, service)
                 continue
             stored = self.store.resources.index(account.account_id, service.name)
             total = total or self._done_before(attempt.scan, account, service, stored.values())
-            outcome = self._write(collected, service, stored, attempt, total)
+            claim = self.store.accounts.claimed(account.account_id, service.name, token)
+            outcome = self._write(collected, service, stored, claim, attempt, total)
             try:
                 self.store.accounts.finish(ScanKind.INVENTORY, outcome, token)
             except ConditionFailedError:
@@ -158,21 +166,24 @@ class InventoryScanner:
         created = sum(one.new for one in left)
         return Applied(created=created, updated=len(left) - created)
 
-    def _require_right_clock(self, account: Account, service: Service) -> None:
-        """Tell a clock that was set back from another scan: looking again would not help."""
+    def _wait_for_clock(self, account: Account, service: Service) -> None:
+        """Wait until this clock has passed the last claim; tell one that was set back, as nobody would wait so long."""
         listed, _ = self.store.accounts.last_listings(account.account_id, service.name)
         ahead = max(listed.values(), default=0) - now_ms()
-        if ahead > 0:
+        if ahead > LONGEST_WAIT_MS:
             raise QrieError(
-                f"the clock of this machine is at least {ahead / 1000:.0f} s behind that of the last scan, so what"
+                f"the clock of this machine is at least {ahead / SECOND_MS:.0f} s behind that of the last scan, so what"
                 " is newer cannot be told: set it right and run the scan again"
             )
+        if ahead > 0:
+            self.wait((ahead + 1) / SECOND_MS)
 
     def _write(
         self,
         collected: Collected,
         service: Service,
         stored: Mapping[str, Stored],
+        claim: Write,
         attempt: _Attempt,
         total: Applied,
     ) -> Outcome:
@@ -180,7 +191,7 @@ class InventoryScanner:
         before = len(stored) - total.created + total.deleted
         collected = self._filled_in(collected, stored)
         changes = reconcile(service, collected, stored)
-        applied = self.store.resources.apply(account_id, service.name, changes, now_ms(), attempt.scan.scan_id)
+        applied = self.store.resources.apply(account_id, service.name, changes, claim, now_ms(), attempt.scan.scan_id)
         total.created += applied.created
         total.updated += applied.updated
         total.deleted += applied.deleted
@@ -195,8 +206,14 @@ class InventoryScanner:
         failures = [*collected.failures, *_unlisted(collected, changes)]
         if applied.error:
             failures.append(ScopeFailure(account_id, service.name, ALL_REGIONS, applied.error))
-        else:
-            self.store.summary.set_part(account_id, "Resources", service.name, _types(stored, changes))
+        elif not applied.overtaken:
+            # Where another writer was faster, what is stored now is not what was expected.
+            types = (
+                _types(self.store.resources.index(account_id, service.name).values())
+                if applied.superseded
+                else _types(stored.values(), changes)
+            )
+            self.store.summary.set_part(account_id, "Resources", service.name, types)
         return Outcome(
             account_id=account_id,
             service=service.name,
@@ -239,9 +256,9 @@ def _unlisted(collected: Collected, changes: Changes) -> Iterable[ScopeFailure]:
         )
 
 
-def _types(stored: Mapping[str, Stored], changes: Changes) -> dict[str, int]:
-    """How many resources of each type are stored once the changes are written."""
-    types = Counter(old.resource_type for old in stored.values())
+def _types(stored: Iterable[Stored], changes: Changes = NO_CHANGES) -> dict[str, int]:
+    """How many resources of each type are stored, once the changes are written."""
+    types = Counter(old.resource_type for old in stored)
     types.update(resource.resource_type for resource in changes.created)
     types.subtract(deletion.resource_type for deletion in changes.deleted)
     return {name: count for name, count in types.items() if count > 0}
@@ -290,8 +307,12 @@ class PolicyScanner:
         # Findings first: what has a finding and is not among the resources read after it is gone, not new.
         stored = {finding.key: finding for finding in self.store.findings.load(account_id, service.name)}
         resources = list(self.store.resources.load(account_id, service.name))
-        _require_inventory(self.store, account, service, len(resources))
-        judged = self._apply(account, service, attempt, resources, stored)
+        # Read after the resources: as long as it says that there is an inventory, nobody had begun to drop that.
+        inventory = (self.store.accounts.get(account_id) or account).scan(ScanKind.INVENTORY, service.name)
+        _require_inventory(self.store, account, service, inventory, len(resources))
+        # Of what was never listed completely, nothing is gone for not being there.
+        present = None if inventory.last_success is None else {resource.arn for resource in resources}
+        judged = self._apply(account, service, attempt, resources, present, stored)
         failures = [ScopeFailure(account_id, service.name, GLOBAL, error) for error in judged.evaluation.errors]
         if judged.error:
             failures.append(ScopeFailure(account_id, service.name, ALL_REGIONS, judged.error))
@@ -311,7 +332,9 @@ class PolicyScanner:
             policies=tuple(launch.policy_id for launch in judged.wanted),
             **attempt.changed,
         )
-        if not attempt.scan.policies:
+        if attempt.scan.policies:
+            self.store.accounts.require_active(account_id)
+        else:
             self.store.accounts.finish(ScanKind.POLICY, outcome)
         return outcome
 
@@ -321,6 +344,7 @@ class PolicyScanner:
         service: Service,
         attempt: _Attempt,
         resources: Sequence[Resource],
+        present: AbstractSet[str] | None,
         stored: Mapping[FindingKey, Finding],
     ) -> _Judged:
         """Write what policies and mutes change, and again if people changed policies or mutes meanwhile."""
@@ -331,7 +355,7 @@ class PolicyScanner:
         for _ in range(MAX_LOOKS):
             wanted = [launch for launch in rules.launched.values() if self._asked(launch, attempt.scan, service)]
             evaluation = evaluate(account, resources, self.policies, wanted, attempt.started)
-            gone = close_what_has_no_subject(stored.values(), set(tags), rules.launched)
+            gone = close_what_has_no_subject(stored.values(), present, rules.launched)
             now = now_ms()
             judgements = rules.mutes.of(account, now).applied({**gone, **evaluation.judgements}, stored.values(), tags)
             applied = self.store.findings.apply(transitions(judgements, stored, now), now, scan_id)
@@ -380,9 +404,10 @@ def _counts(changed: Sequence[tuple[Change, Finding]]) -> dict[str, Any]:
     }
 
 
-def _require_inventory(store: Store, account: Account, service: Service, resources: int) -> None:
+def _require_inventory(
+    store: Store, account: Account, service: Service, inventory: ServiceScan, resources: int
+) -> None:
     """Refuse to judge an inventory that was never taken or is lost: every finding would be closed."""
-    inventory = account.scan(ScanKind.INVENTORY, service.name)
     if inventory.last_success is None and not resources:
         raise QrieError("there is no complete inventory of it yet: run an inventory scan first")
     if resources or not inventory.resources:

@@ -47,6 +47,14 @@ class MemoryDynamo:
         # Whether the answer to a write gets lost, so that the client makes it once more.
         self.repeated: Callable[[str, str], bool] = lambda _operation, _table: False
         self.written: Callable[[Changed], None] = lambda _changed: None
+        # How many items a page of a query holds.
+        self.page = PAGE
+        # By table, what its indexes show while they lag behind it.
+        self.behind: dict[str, dict[tuple[str, ...], DynamoItem]] = {}
+
+    def fall_behind(self, table: str) -> None:
+        """From now on indexes of the table show what it holds at this moment."""
+        self.behind[table] = dict(self.tables[table])
 
     def name(self, table: str) -> str:
         return PREFIX + table
@@ -107,9 +115,13 @@ class MemoryDynamo:
         self.after("transact", writes[0].table)
 
     def query(self, table: str, condition: ConditionBase, **extra: Any) -> Iterator[DynamoItem]:
-        self.before("query", table)
-        items, _last = self._page(table, condition, PAGE, None, **extra)
-        return iter(items)
+        start: DynamoItem | None = None
+        while True:
+            self.before("query", table)
+            items, start = self._page(table, condition, self.page, start, **extra)
+            yield from items
+            if start is None:
+                return
 
     def scan(self, table: str, **extra: Any) -> Iterator[DynamoItem]:
         self.before("scan", table)
@@ -132,7 +144,9 @@ class MemoryDynamo:
     ) -> tuple[list[DynamoItem], DynamoItem | None]:
         index = extra.get("IndexName")
         names = (*SHAPES[table].indexes[index], *SHAPES[table].keys) if index else SHAPES[table].keys
-        matching = [item for item in self.tables[table].values() if holds(condition, item)]
+        shown = self.behind.get(table) if index else None
+        rows = self.tables[table] if shown is None else shown
+        matching = [item for item in rows.values() if holds(condition, item)]
         matching.sort(key=lambda item: _position(names, item), reverse=not extra.get("ScanIndexForward", True))
         if start is not None:
             matching = [item for item in matching if _position(names, item) > _position(names, start)]

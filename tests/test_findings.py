@@ -98,6 +98,7 @@ def test_an_open_finding_is_closed_for_every_reason(reason: Reason) -> None:
         last_evaluated=NOW,
         resolved_at=NOW,
         resolved_reason=reason,
+        describe_time=0 if reason is Reason.ACCOUNT_REMOVED else OBSERVED,
         episodes=(Episode(OPEN.first_seen, 90, NOW),),
     )
 
@@ -110,7 +111,17 @@ def test_a_compliant_observation_leaves_its_time() -> None:
 @pytest.mark.parametrize("reason", list(Reason))
 def test_what_was_never_open_is_not_closed(reason: Reason) -> None:
     assert transition(Settled(*KEY, reason), None, NOW) is None
-    assert transition(Settled(*KEY, reason), RESOLVED, NOW) is None
+    assert reason is Reason.ACCOUNT_REMOVED or transition(Settled(*KEY, reason), RESOLVED, NOW) is None
+
+
+@pytest.mark.parametrize("before", [OPEN, RESOLVED])
+def test_after_an_account_was_removed_any_observation_is_newer(before: Finding) -> None:
+    gone = Settled(*KEY, Reason.ACCOUNT_REMOVED)
+    future = replace(before, describe_time=10**15)
+    left = changed(gone, future)
+    assert (left.change is Change.CLOSED) is before.open
+    assert transition(gone, left.after, NOW) is None
+    assert changed(violated(), left.after).change is Change.REOPENED
 
 
 @pytest.mark.parametrize("stored", [OPEN, RESOLVED])
@@ -178,11 +189,15 @@ def test_any_history_keeps_the_promises(history: list[Judgement]) -> None:
         # A row exists only if it was once open; the first sight never moves; observations never go back.
         assert before is not None or finding.open
         assert finding.first_seen == first_seen
-        assert before is None or finding.describe_time >= before.describe_time
+        left = isinstance(judgement, Settled) and judgement.reason is Reason.ACCOUNT_REMOVED
+        assert before is None or finding.describe_time >= before.describe_time * (not left)
         assert finding.last_evaluated == now
         assert finding.open is isinstance(judgement, Violated)
-        assert (finding.resolved_at, finding.resolved_reason) == (
-            (None, None) if finding.open else (now, judgement.reason if isinstance(judgement, Settled) else None)
-        )
+        if before and not before.open and left:
+            assert (finding.resolved_at, finding.resolved_reason) == (before.resolved_at, before.resolved_reason)
+        else:
+            assert (finding.resolved_at, finding.resolved_reason) == (
+                (None, None) if finding.open else (now, judgement.reason if isinstance(judgement, Settled) else None)
+            )
         # Judging the same again, at any later time, changes nothing.
         assert transition(judgement, finding, now + 1_000) is None

@@ -6,7 +6,7 @@ import pytest
 from qrie_dagster.errors import QrieError, StoreError
 from qrie_dagster.findings import Reason, Settled, State, Violated, transitions
 from qrie_dagster.models import Account, Outcome, Resource, ScanKind
-from qrie_dagster.policy_changes import launch, suspend
+from qrie_dagster.policy_changes import launch, suspend, update
 from qrie_dagster.registry import (
     accounts_from_csv,
     accounts_from_organization,
@@ -249,10 +249,11 @@ def test_a_clean_up_that_was_interrupted_goes_on(
     store.accounts.set_status(account_id, "removed")
 
     def stop(number: int) -> None:
-        if number == 3:
+        # Each service's resources go together.
+        if number == 2:
             raise QrieError("the power went out")
 
-    before_calls(store.dynamo.client, "DeleteItem", stop)
+    before_calls(store.dynamo.client, "TransactWriteItems", stop)
     with pytest.raises(QrieError, match="power"):
         list(retire_inactive(store))
     assert stored(store, account_id).retired_ms is None
@@ -368,3 +369,47 @@ def test_accounts_missing_from_a_source_are_named(store: Store, new_id: Callable
     set_status(store, removed, "removed")
     missing = missing_from(store, [new_account(there)])
     assert {account.account_id for account in missing} == {gone, asleep}
+
+
+def test_an_import_does_not_undo_what_was_decided_meanwhile(
+    store: Store, account_id: str, before_calls: Callable[..., None]
+) -> None:
+    csv(store, "account_id,name,customer", f"{account_id},a,ACME")
+
+    def meanwhile(number: int) -> None:
+        if number == 1:
+            store.accounts.describe(stored(store, account_id).model_copy(update={"customer": "Orchard"}), {"customer"})
+            store.accounts.set_status(account_id, "suspended")
+
+    before_calls(store.dynamo.client, "UpdateItem", meanwhile)
+    assert csv(store, "account_id,name", f"{account_id},b")["updated"] == 1
+    account = stored(store, account_id)
+    assert (account.name, account.customer, account.status) == ("b", "Orchard", "suspended")
+
+
+@pytest.mark.parametrize("said", [{"name": "b"}, {"status": "suspended"}])
+def test_an_import_does_not_bring_back_what_was_removed_meanwhile(
+    store: Store, account_id: str, before_calls: Callable[..., None], said: dict[str, Any]
+) -> None:
+    csv(store, "account_id,name", f"{account_id},a")
+    before_calls(
+        store.dynamo.client,
+        "UpdateItem",
+        lambda number: store.accounts.set_status(account_id, "removed") if number == 1 else None,
+    )
+    assert register(store, [new_account(account_id, **said)]) == {"added": 0, "updated": 0, "unchanged": 1}
+    assert (stored(store, account_id).name, stored(store, account_id).status) == ("a", "removed")
+
+
+def test_a_policy_changed_by_two_people_is_what_both_made_of_it(
+    store: Store, before_calls: Callable[..., None]
+) -> None:
+    launch(store, "S3BucketPublic", severity=40)
+    before_calls(
+        store.dynamo.client,
+        "PutItem",
+        lambda number: suspend(store, "S3BucketPublic") if number == 1 else None,
+    )
+    changed = update(store, "S3BucketPublic", severity=50)
+    assert (changed.status, changed.severity) == ("suspended", 50)
+    assert store.policies.get("S3BucketPublic") == changed

@@ -9,20 +9,22 @@ from uuid import uuid4
 import pytest
 from botocore.exceptions import ConnectTimeoutError
 
-from qrie_dagster import policy_changes
+from qrie_dagster import policy_changes, scan
 from qrie_dagster.aws import AccountSession, AwsAccess
 from qrie_dagster.errors import AwsAccessError, StoreError
 from qrie_dagster.findings import Finding, Reason, State
+from qrie_dagster.inventory.collector import collect
 from qrie_dagster.inventory.resource_type import Listing, ResourceType, Service
 from qrie_dagster.inventory.services import find_service
-from qrie_dagster.models import Account, Outcome, Resource, ScanKind, ScanType, Scope
+from qrie_dagster.models import GLOBAL, Account, Outcome, Resource, ScanKind, ScanType, Scope
 from qrie_dagster.observations import observe_deleted
 from qrie_dagster.policies.policy import Policy, all_policies
-from qrie_dagster.reconcile import Stored
+from qrie_dagster.reconcile import Deletion, Stored
 from qrie_dagster.registry import forget_region
 from qrie_dagster.scan import InventoryScanner, PolicyScanner
 from qrie_dagster.settings import Settings
 from qrie_dagster.store import Store, open_store
+from qrie_dagster.store.dynamo import ConditionFailedError
 from qrie_dagster.store.launched_policies import LaunchedPolicy
 from qrie_dagster.store.summary import Scan
 from qrie_dagster.store.tables import FINDINGS, RESOURCES
@@ -151,7 +153,8 @@ def writes(store: Store) -> Counter[str]:
     watched = {store.dynamo.name(RESOURCES), store.dynamo.name(FINDINGS)}
 
     def note(params: Mapping[str, Any], model: Any, **_: Any) -> None:
-        tables = {params.get("TableName"), *params.get("RequestItems", ())}
+        together = [part for item in params.get("TransactItems", ()) for part in item.values()]
+        tables = {params.get("TableName"), *params.get("RequestItems", ()), *(part["TableName"] for part in together)}
         if tables & watched and model.name not in ("Query", "Scan", "GetItem", "BatchGetItem"):
             seen[model.name] += 1
 
@@ -205,7 +208,8 @@ def test_an_inventory_repairs_exactly_what_changed(world: World) -> None:
     seen = writes(world.store)
     outcome = world.inventory()
     assert counts(outcome) == (1, 1, 1, 2)
-    assert seen == {"UpdateItem": 2, "DeleteItem": 1}
+    # What is stored already changes under the claim.
+    assert seen == {"UpdateItem": 1, "TransactWriteItems": 2}
     assert world.buckets() == {same, changed, new}
     assert world.resource(changed).configuration["Versioning"]["Status"] == "Enabled"
     assert world.resource(same) == before
@@ -515,6 +519,66 @@ def test_a_store_that_refuses_writes_fails_the_scan(world: World) -> None:
     assert world.account.scan(ScanKind.INVENTORY, "s3").last_error is not None
 
 
+@pytest.mark.parametrize("broken", ["totals", "end", "second look"])
+def test_what_an_inventory_changed_is_told_even_if_it_fails_afterwards(
+    world: World, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    world.bucket("a")
+    looks: list[AccountSession] = []
+
+    def refuse(*_: Any) -> None:
+        raise StoreError("DynamoDB refused a call")
+
+    def overtaken(kind: ScanKind, outcome: Outcome, token: str | None = None) -> None:
+        if token and broken == "second look":
+            raise ConditionFailedError
+        if token:
+            refuse()
+
+    if broken == "totals":
+        monkeypatch.setattr(world.store.summary, "set_part", refuse)
+    else:
+        monkeypatch.setattr(world.store.accounts, "finish", overtaken)
+
+    def second(*given: Any) -> Any:
+        looks.append(given[0])
+        if len(looks) > 1:
+            refuse()
+        return collect(*given)
+
+    if broken == "second look":
+        monkeypatch.setattr(scan, "collect", second)
+    outcome = world.inventory()
+    assert outcome.failed
+    assert "DynamoDB refused a call" in outcome.failures[0]
+    assert counts(outcome)[:3] == (2, 0, 0)
+
+
+def test_totals_are_of_what_was_written_and_not_of_what_was_meant_to_be(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A deletion that is told while the scan writes."""
+    kept, gone = world.bucket("kept"), world.bucket("gone")
+    arn = f"arn:aws:s3:::{gone}"
+    told: list[bool] = []
+    index = world.store.resources.index
+
+    def tell(account_id: str, service: str) -> Any:
+        answer = index(account_id, service)
+        if not told:
+            told.append(observe_deleted(world.store, account_id, service, "AWS::S3::Bucket", GLOBAL, arn, now_ms()))
+        return answer
+
+    # Told once the scan has read what is stored, before it writes.
+    monkeypatch.setattr(world.store.resources, "index", tell)
+    outcome = world.inventory()
+    assert outcome.succeeded, outcome.failures
+    assert told == [True]
+    assert world.buckets() == {kept}
+    parts = world.store.summary.parts([world.account_id])[world.account_id]
+    assert parts["Resources", "s3"] == {"AWS::S3::Bucket": 1, "AWS::S3::AccountPublicAccessBlock": 1}
+
+
 # Policies.
 
 
@@ -672,7 +736,8 @@ def test_an_inventory_that_never_succeeded_is_none(world: World) -> None:
 
 def test_a_lost_inventory_closes_nothing(world: World, bucket: str) -> None:
     world.judge()
-    world.store.resources.forget(world.account_id, "s3")
+    for one in world.store.resources.index(world.account_id, "s3").values():
+        world.store.resources.delete(world.account_id, "s3", Deletion(one.arn, one.resource_type, now_ms() + 1))
     failed_without_a_change(world, bucket, "its stored inventory is empty, but the last one found 2 resources")
 
 

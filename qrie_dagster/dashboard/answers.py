@@ -104,6 +104,7 @@ class FindingRow(BaseModel):
     """A resource that breaks, or broke, a policy.
 
     A ``muted`` one is still ACTIVE; ``mute_id`` names the rule, ``mute_reason`` is null once that is removed.
+    ``described_at`` is null when the finding was resolved because its account left.
     """
 
     arn: str
@@ -117,7 +118,7 @@ class FindingRow(BaseModel):
     account_id: str
     service: str
     severity_band: Band
-    described_at: Time
+    described_at: Time | None
     resolved_at: Time | None
     resolved_reason: Reason | None
     muted: bool = False

@@ -201,7 +201,7 @@ class Findings:
             account_id=account_id,
             service=service,
             severity_band=band(finding.severity),
-            described_at=iso(finding.describe_time),
+            described_at=iso(finding.describe_time or None),
             resolved_at=iso(finding.resolved_at),
             resolved_reason=finding.resolved_reason,
             muted=finding.muted is not None,

@@ -3,6 +3,7 @@
 import json
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -110,9 +111,12 @@ def _verdict(evaluation: Evaluation, policy: Policy, resource: Resource, surroun
 
 
 def close_what_has_no_subject(
-    stored: Iterable[Finding], present: set[str], launched: Mapping[str, LaunchedPolicy]
+    stored: Iterable[Finding], present: AbstractSet[str] | None, launched: Mapping[str, LaunchedPolicy]
 ) -> dict[FindingKey, Judgement]:
-    """Judgements on open findings whose resource is no longer stored or whose policy is not active."""
+    """Judgements on open findings whose resource is no longer stored or whose policy is not active.
+
+    ``present`` are the ARNs of what is stored, None if that need not be all there is.
+    """
     settled: dict[FindingKey, Judgement] = {}
     for finding in stored:
         launch = launched.get(finding.policy)
@@ -120,7 +124,7 @@ def close_what_has_no_subject(
             continue
         if launch is None or not launch.active:
             settled[finding.key] = Settled(*finding.key, Reason.POLICY_SUSPENDED)
-        elif finding.arn not in present:
+        elif present is not None and finding.arn not in present:
             # Should the resource be back by now, with a finding on a newer observation, that one stays.
             settled[finding.key] = Settled(*finding.key, Reason.RESOURCE_DELETED, finding.describe_time)
     return settled

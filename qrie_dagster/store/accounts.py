@@ -5,11 +5,18 @@ Scan state lives in flat attributes ``<Kind>:<service>:<field>``, so that two se
 ``Claim:<service>:…`` orders scans and late events of one (account, service): before a scan changes the stored
 inventory it claims the service with the times of its listings. A claim with older listings is refused, and
 a scan whose claim was taken over while it wrote has to look again. Hence an unchanged resource needs no write, yet
-an observation older than the last listing can still be recognised as old.
+an observation older than the last listing can still be recognised as old. Whatever a scan changes of what is stored
+already, it changes in transactions that check the claim.
+
+``Departure`` changes whenever an account ceases to be active, and when a scan ends that began before: what it wrote has
+to be cleaned up too.
 """
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from typing import Any
+from uuid import uuid4
 
 from qrie_dagster.errors import NotFoundError, QrieError
 from qrie_dagster.models import Account, AccountStatus, Outcome, ScanKind, ServiceScan
@@ -24,6 +31,15 @@ _FIELDS = {
     "ScanId": "scan_id",
     "Resources": "resources",
 }
+# What people say about an account, as the table calls it.
+_DESCRIPTION = {
+    "name": "Name",
+    "ou_path": "OuPath",
+    "tags": "Tags",
+    "regions": "Regions",
+    "customer": "Customer",
+}
+DESCRIPTION = frozenset(_DESCRIPTION)
 _PREFIXES = {kind.value.capitalize(): kind for kind in ScanKind}
 
 
@@ -56,35 +72,44 @@ class AccountTable:
                 f"Account {account.account_id} is already registered: 'qrie accounts list' shows it."
             ) from None
 
-    def describe(self, account: Account) -> None:
-        """Change what people say about a registered account: name, OU path, tags, status and so on."""
-        facts = _item(account)
-        remove = [] if account.retired_ms else ["RetiredAt"]
-        self._dynamo.update(
-            ACCOUNTS,
-            {"AccountId": facts.pop("AccountId")},
-            facts,
-            remove=remove,
-            condition=Attr("AccountId").exists(),
-        )
+    def describe(self, account: Account, said: AbstractSet[str] = DESCRIPTION) -> bool:
+        """Change what people say about a registered account, as far as it is ``said``; False if it was removed."""
+        try:
+            self._dynamo.update(
+                ACCOUNTS,
+                {"AccountId": account.account_id},
+                {_DESCRIPTION[name]: getattr(account, name) for name in said},
+                condition=Attr("AccountId").exists() & Attr("Status").ne("removed"),
+            )
+        except ConditionFailedError:
+            return False
+        return True
 
-    def set_status(self, account_id: str, status: AccountStatus, at: int = 0) -> None:
-        """Activate, suspend or remove an account at ``at`` (ms). Raises QrieError if it is not registered."""
+    def set_status(self, account_id: str, status: AccountStatus, at: int = 0, was: AccountStatus | None = None) -> bool:
+        """Activate, suspend or remove an account at ``at`` (ms); False if it ``was`` otherwise and is not any more.
+
+        Raises QrieError if it is not registered.
+        """
         account = self.get(account_id)
+        if account is None:
+            raise QrieError(f"Account {account_id} is not registered: 'qrie accounts list' shows those that are.")
+        since: dict[str, Any] = {}
+        if status != "active":
+            since = {"Departure": uuid4().hex}
         # Activating what is active already changes nothing for the scans under way.
-        again = status == "active" and account is not None and not account.active
+        elif not account.active:
+            since = {"ActivatedAt": at}
         try:
             self._dynamo.update(
                 ACCOUNTS,
                 {"AccountId": account_id},
-                {"Status": status, **({"ActivatedAt": at} if again else {})},
+                {"Status": status, **since},
                 remove=["RetiredAt"],
-                condition=Attr("AccountId").exists(),
+                condition=Attr("Status").eq(was) if was else Attr("AccountId").exists(),
             )
         except ConditionFailedError:
-            raise QrieError(
-                f"Account {account_id} is not registered: 'qrie accounts list' shows those that are."
-            ) from None
+            return False
+        return True
 
     def set_schedule(self, account_id: str, overrides: Mapping[str, str]) -> None:
         """Replace an account's own schedule. Raises QrieError if it is not registered."""
@@ -109,24 +134,43 @@ class AccountTable:
             condition=Attr("AccountId").exists(),
         )
 
-    def set_retired(self, account: Account, at: int) -> None:
-        """Note that nothing of this inactive account is kept as current; forget how its scans went.
+    def begin_retiring(self, account_id: str) -> Write:
+        """Forget how the scans of an inactive account went; a check that it is still away, and nobody wrote since.
+
+        So policies do not judge what a clean-up has left of its inventory should it come back in the middle. Raises
+        QrieError if it is active.
+        """
+        item = self._dynamo.get(ACCOUNTS, {"AccountId": account_id}) or {}
+        departure, seen = item.get("Departure"), Attr("Departure")
+        still = Attr("Status").ne("active") & (seen.eq(departure) if departure else seen.not_exists())
+        away = Write(ACCOUNTS, {"AccountId": account_id}, "check", condition=Attr("AccountId").exists() & still)
+        scans = [name for name in item if ":" in name]
+        if item.get("Status") == "active":
+            raise _came_back(account_id)
+        if scans:
+            try:
+                self._dynamo.update(ACCOUNTS, away.key, remove=scans, condition=away.condition)
+            except ConditionFailedError:
+                raise _came_back(account_id) from None
+        return away
+
+    def set_retired(self, account_id: str, away: Write, at: int) -> bool:
+        """Note that nothing of an inactive account is kept as current; False if a scan wrote since ``away`` was made.
 
         Raises QrieError if it is active again.
         """
-        item = self._dynamo.get(ACCOUNTS, {"AccountId": account.account_id}) or {}
         try:
-            self._dynamo.update(
-                ACCOUNTS,
-                {"AccountId": account.account_id},
-                {"RetiredAt": at},
-                remove=[name for name in item if ":" in name],
-                condition=Attr("AccountId").exists() & Attr("Status").ne("active"),
-            )
+            self._dynamo.update(ACCOUNTS, away.key, {"RetiredAt": at}, condition=away.condition)
         except ConditionFailedError:
-            raise QrieError(
-                f"Account {account.account_id} came back while it was cleaned up: run an inventory scan of it."
-            ) from None
+            self.require_inactive(account_id)
+            return False
+        return True
+
+    def require_inactive(self, account_id: str) -> None:
+        """Raises QrieError if an account that is being cleaned up has come back."""
+        account = self.get(account_id)
+        if account is None or account.active:
+            raise _came_back(account_id)
 
     def begin(self, kind: ScanKind, account_id: str, service: str, scan_id: str, at: int) -> None:
         """Note an attempt. Raises QrieError if the account has left the registry."""
@@ -165,9 +209,14 @@ class AccountTable:
                 condition=Attr("Status").eq("active") & (unchanged.eq(seen) if seen else unchanged.not_exists()),
             )
         except ConditionFailedError:
-            self._require_active(account_id)
+            self.require_active(account_id)
             return False
         return True
+
+    def claimed(self, account_id: str, service: str, token: str) -> Write:
+        """A check that the claim of the scan ``token`` still holds."""
+        own = Attr("Status").eq("active") & Attr(_claim(service, "Token")).eq(token)
+        return Write(ACCOUNTS, {"AccountId": account_id}, "check", condition=own)
 
     def last_listings(self, account_id: str, service: str) -> tuple[dict[str, int], Write]:
         """When each scope of a service was last listed (ms, by scope key), and a check that this is still so.
@@ -203,18 +252,39 @@ class AccountTable:
                 condition=active & condition if condition is not None else active,
             )
         except ConditionFailedError:
-            self._require_active(account_id)
+            self.require_active(account_id)
+            if condition is None:
+                # It was away for a moment.
+                raise _left(account_id) from None
             raise
 
-    def _require_active(self, account_id: str) -> None:
+    def require_active(self, account_id: str) -> None:
+        """Raises QrieError if the account has left the registry, for the caller to end what it does in it.
+
+        What the caller wrote may be later than the clean-up, or in the part that is done already: that is noted.
+        """
         account = self.get(account_id)
-        if account is None or not account.active:
-            if account and account.retired_ms:
-                # The scan may have written after the clean-up: let it be cleaned up once more.
+        if account is not None and account.active:
+            return
+        if account is not None:
+            # Should it come back just now there is nothing to clean up.
+            with suppress(ConditionFailedError):
                 self._dynamo.update(
-                    ACCOUNTS, {"AccountId": account_id}, remove=["RetiredAt"], condition=Attr("AccountId").exists()
+                    ACCOUNTS,
+                    {"AccountId": account_id},
+                    {"Departure": uuid4().hex},
+                    remove=["RetiredAt"],
+                    condition=Attr("AccountId").exists() & Attr("Status").ne("active"),
                 )
-            raise QrieError(f"Account {account_id} left the registry while it was scanned.") from None
+        raise _left(account_id)
+
+
+def _left(account_id: str) -> QrieError:
+    return QrieError(f"Account {account_id} left the registry while it was scanned.")
+
+
+def _came_back(account_id: str) -> QrieError:
+    return QrieError(f"Account {account_id} came back while it was cleaned up: run an inventory scan of it.")
 
 
 def _claim(service: str, field: str) -> str:

@@ -30,6 +30,9 @@ R = TypeVar("R")
 WRITERS = 16
 BATCH_GET = 100
 MAX_BATCH_ROUNDS = 12
+# Writes in one transaction. DynamoDB takes 100, and 4 MB of items.
+TOGETHER = 25
+TOGETHER_BYTES = 3_000_000
 # Attempts at a write that met another one of the same item in a transaction; it is over in milliseconds.
 MAX_CONFLICTS = 12
 
@@ -40,6 +43,7 @@ __all__ = [
     "Dynamo",
     "DynamoItem",
     "Key",
+    "OvertakenError",
     "TransactionLostError",
     "Write",
 ]
@@ -55,6 +59,10 @@ class TransactionLostError(Exception):
     def __init__(self, failed: Sequence[int]) -> None:
         super().__init__(f"conditions {list(failed)} of the transaction did not hold")
         self.failed = tuple(failed)
+
+
+class OvertakenError(Exception):
+    """What a writer relies on does not hold any more: nothing further was written."""
 
 
 @dataclass(frozen=True)
@@ -326,3 +334,37 @@ def concurrently(write: Callable[[T], R], things: Iterable[T]) -> Iterator[R]:
                 future.cancel()
         if first:
             raise first
+
+
+def while_it_holds(dynamo: Dynamo, check: Write, writes: Sequence[Write]) -> Iterator[bool]:
+    """Do ``writes``, of different items, while ``check`` holds: of each whether its own condition held too.
+
+    Raises OvertakenError as soon as ``check`` does not hold.
+    """
+    for batch in _batches(writes):
+        left = list(batch)
+        while left:
+            try:
+                dynamo.transact([check, *left])
+            except TransactionLostError as lost:
+                if 0 in lost.failed:
+                    raise OvertakenError from None
+                left = [write for position, write in enumerate(left, 1) if position not in lost.failed]
+            else:
+                break
+        done = set(map(id, left))
+        yield from (id(write) in done for write in batch)
+
+
+def _batches(writes: Sequence[Write]) -> Iterator[list[Write]]:
+    batch: list[Write] = []
+    size = 0
+    for write in writes:
+        of_this = sum(len(value) for value in write.set_.values() if isinstance(value, bytes))
+        if batch and (len(batch) == TOGETHER or size + of_this > TOGETHER_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(write)
+        size += of_this
+    if batch:
+        yield batch

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from qrie_dagster.errors import ConflictError, NotFoundError
 from qrie_dagster.models import Scope
 from qrie_dagster.policies.policy import Policy
-from qrie_dagster.store.dynamo import Attr, ConditionFailedError, Dynamo, DynamoItem
+from qrie_dagster.store.dynamo import Attr, ConditionBase, ConditionFailedError, Dynamo, DynamoItem
 from qrie_dagster.store.tables import POLICIES
 
 
@@ -66,12 +66,21 @@ class LaunchedPolicyTable:
                 f"Policy {policy.policy_id} is already launched: 'qrie policies update' changes it."
             ) from None
 
-    def update(self, policy: LaunchedPolicy) -> None:
-        """Replace what is stored of a launched policy. Raises NotFoundError if it is not launched."""
+    def update(self, policy: LaunchedPolicy, was: LaunchedPolicy | None = None) -> bool:
+        """Replace what is stored of a launched policy; False if that is not what it ``was``.
+
+        Raises NotFoundError if it is not launched, without ``was``.
+        """
+        same: ConditionBase = Attr("PolicyId").exists()
+        if was:
+            same &= Attr("UpdatedAt").eq(was.updated_ms) & Attr("Status").eq(was.status)
         try:
-            self._dynamo.put(POLICIES, _item(policy), Attr("PolicyId").exists())
+            self._dynamo.put(POLICIES, _item(policy), same)
         except ConditionFailedError:
+            if was:
+                return False
             raise NotFoundError(f"Policy {policy.policy_id} is not launched: launch it first.") from None
+        return True
 
     def delete(self, policy_id: str) -> None:
         """Forget a launched policy. Its findings are the next policy scan's, or the caller's, to resolve."""

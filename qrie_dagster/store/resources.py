@@ -6,7 +6,7 @@ event or a scan that had listed the resource before, from bringing it back. Dyna
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from qrie_dagster.errors import StoreError
@@ -19,8 +19,10 @@ from qrie_dagster.store.dynamo import (
     Dynamo,
     DynamoItem,
     Key,
+    OvertakenError,
     Write,
     concurrently,
+    while_it_holds,
 )
 from qrie_dagster.store.encoding import decode, encode_to_fit
 from qrie_dagster.store.tables import RESOURCES
@@ -37,12 +39,16 @@ _INDEX = {
 
 @dataclass
 class Applied:
-    """What a write of changes really changed; ``error`` says why it stopped before the end."""
+    """What a write of changes really changed.
+
+    It stopped before the end because another scan had ``overtaken`` it, or for what ``error`` says.
+    """
 
     created: int = 0
     updated: int = 0
     deleted: int = 0
     superseded: int = 0
+    overtaken: bool = False
     error: str | None = None
 
 
@@ -118,17 +124,18 @@ class ResourceTable:
         item = self._dynamo.get(RESOURCES, _key(account_id, service, arn))
         return _resource(item) if item else None
 
-    def apply(self, account_id: str, service: str, changes: Changes, now: int, scan_id: str = "") -> Applied:
+    def apply(
+        self, account_id: str, service: str, changes: Changes, claim: Write, now: int, scan_id: str = ""
+    ) -> Applied:
         """Write the changes of a scan, each only over something older. Counts are of what the table really changed.
 
-        What has been reported deleted since it was listed is removed again, and not counted.
+        What has been reported deleted since it was listed is removed again, and not counted. What is stored already
+        changes only while ``claim`` holds: a later scan may have seen it just as it is stored, which leaves no trace.
         """
         applied = Applied()
+        written: list[tuple[Resource, bool]] = []
         try:
-            written: list[tuple[Resource, bool]] = []
-            for resource, existed in concurrently(
-                lambda one: (one, self.write(one, now, scan_id)), [*changes.created, *changes.updated]
-            ):
+            for resource, existed in self._written(changes, claim, now, scan_id):
                 if existed is None:
                     applied.superseded += 1
                 else:
@@ -137,18 +144,32 @@ class ResourceTable:
                     written.append((resource, existed))
             for _ in concurrently(partial(self.write, now=now), changes.confirmed):
                 pass
-            for existed in self._bury(account_id, service, written):
+            for existed in self._bury(account_id, service, written, claim):
                 applied.updated -= existed
                 applied.created -= not existed
                 applied.superseded += 1
-            for was_deleted in concurrently(partial(self.delete, account_id, service), changes.deleted):
+            gone = [_deletion(account_id, service, one) for one in changes.deleted]
+            for was_deleted in while_it_holds(self._dynamo, claim, gone):
                 if was_deleted:
                     applied.deleted += 1
                 else:
                     applied.superseded += 1
+        except OvertakenError:
+            applied.overtaken = True
         except StoreError as error:
             applied.error = str(error)
         return applied
+
+    def _written(
+        self, changes: Changes, claim: Write, now: int, scan_id: str
+    ) -> Iterator[tuple[Resource, bool | None]]:
+        """Each resource and what ``write`` says of it."""
+        yield from concurrently(lambda one: (one, self.write(one, now, scan_id)), changes.created)
+        writes = [observed(resource, now, scan_id) for resource in changes.updated]
+        over = [replace(write, condition=write.condition & Attr("ARN").exists()) for write in writes if write.condition]
+        for resource, done in zip(changes.updated, while_it_holds(self._dynamo, claim, over), strict=True):
+            # Either there is something newer, or it was deleted meanwhile and may be new again.
+            yield resource, True if done else self.write(resource, now, scan_id)
 
     def write(self, resource: Resource, now: int, scan_id: str = "") -> bool | None:
         """Write a resource unless something newer is stored: whether it existed before, None if not written."""
@@ -161,15 +182,19 @@ class ResourceTable:
             return None
         return "DescribeTime" in before
 
-    def _bury(self, account_id: str, service: str, written: Sequence[tuple[Resource, bool]]) -> Iterator[bool]:
+    def _bury(
+        self, account_id: str, service: str, written: Sequence[tuple[Resource, bool]], claim: Write
+    ) -> Iterator[bool]:
         """Remove what was reported deleted after it was listed; yields of each whether it had existed before."""
         if not written:
             return
         deleted = self.reported_deletions(account_id, service)
-        for resource, existed in written:
-            at = deleted.get(resource.arn, 0)
-            deletion = Deletion(resource.arn, resource.resource_type, at)
-            if at > resource.describe_time and self.delete(account_id, service, deletion):
+        late = [(one, existed) for one, existed in written if deleted.get(one.arn, 0) > one.describe_time]
+        removals = [
+            _deletion(account_id, service, Deletion(one.arn, one.resource_type, deleted[one.arn])) for one, _ in late
+        ]
+        for (_, existed), buried in zip(late, while_it_holds(self._dynamo, claim, removals), strict=True):
+            if buried:
                 yield existed
 
     def reported_deletions(self, account_id: str, service: str) -> dict[str, int]:
@@ -181,16 +206,27 @@ class ResourceTable:
 
     def delete(self, account_id: str, service: str, deletion: Deletion) -> bool:
         """Delete a resource unless something newer is stored."""
-        older = _older(deletion.describe_time)
+        write = _deletion(account_id, service, deletion)
         try:
-            self._dynamo.delete(RESOURCES, _key(account_id, service, deletion.arn), older)
+            self._dynamo.delete(RESOURCES, write.key, write.condition)
         except ConditionFailedError:
             return False
         return True
 
-    def forget(self, account_id: str, service: str, region: str | None = None) -> int:
-        """Delete what is stored of an account's service, everywhere or in one region; how many resources."""
-        arns = [s.arn for s in self.index(account_id, service).values() if region in (None, s.region)]
+    def forget(self, account_id: str, service: str, away: Write) -> int:
+        """Delete all that is stored of an account's service while ``away`` holds; how many resources.
+
+        Raises OvertakenError once it does not.
+        """
+        resources = [_key(account_id, service, arn) for arn in self.index(account_id, service)]
+        graves = [_grave(account_id, service, arn) for arn in self.reported_deletions(account_id, service)]
+        for _ in while_it_holds(self._dynamo, away, [Write(RESOURCES, key, "delete") for key in (*graves, *resources)]):
+            pass
+        return len(resources)
+
+    def forget_region(self, account_id: str, service: str, region: str) -> int:
+        """Delete what is stored of an account's service in one region; how many resources."""
+        arns = [stored.arn for stored in self.index(account_id, service).values() if stored.region == region]
         return sum(1 for _ in concurrently(partial(self._forget, account_id, service), arns))
 
     def _forget(self, account_id: str, service: str, arn: str) -> None:
@@ -226,7 +262,7 @@ def observed(resource: Resource, now: int, scan_id: str = "") -> Write:
 
 def reported_deleted(account_id: str, service: str, arn: str, at: int, now: int) -> list[Write]:
     """The writes of a deletion that AWS reported for ``at`` (ms): a tombstone, and the resource's end."""
-    grave = {"AccountService": _graveyard(account_id, service), "ARN": arn}
+    grave = _grave(account_id, service, arn)
     tombstone = {"DescribeTime": at, "ExpiresAt": (now + TOMBSTONE_DAYS * DAY_MS) // 1000}
     older = Attr("ARN").not_exists() | _older(at)
     return [
@@ -237,7 +273,7 @@ def reported_deleted(account_id: str, service: str, arn: str, at: int, now: int)
 
 def not_deleted_since(resource: Resource) -> Write:
     """Removes the tombstone of a resource that was observed after it; fails if the tombstone is newer."""
-    grave = {"AccountService": _graveyard(resource.account_id, resource.service), "ARN": resource.arn}
+    grave = _grave(resource.account_id, resource.service, resource.arn)
     older = Attr("ARN").not_exists() | _older(resource.describe_time)
     return Write(RESOURCES, grave, "delete", condition=older)
 
@@ -250,6 +286,14 @@ def _older(than: int) -> ConditionBase:
 
 def _graveyard(account_id: str, service: str) -> str:
     return account_service(account_id, service) + "#deleted"
+
+
+def _grave(account_id: str, service: str, arn: str) -> dict[str, str]:
+    return {"AccountService": _graveyard(account_id, service), "ARN": arn}
+
+
+def _deletion(account_id: str, service: str, deletion: Deletion) -> Write:
+    return Write(RESOURCES, _key(account_id, service, deletion.arn), "delete", condition=_older(deletion.describe_time))
 
 
 def _partition(account_id: str, service: str) -> ConditionBase:

@@ -27,6 +27,8 @@ class Task(greenlet):
         self.begun, self.ended = 0, 10**9
         self.changes: list[Any] = []
         self.faulted = False
+        # By place, up to when it was known that it exists, and what is judged of it, when this began.
+        self.known: dict[Any, tuple[int, int]] = {}
 
     def run(self) -> None:
         try:

@@ -15,12 +15,26 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from memory_dynamo import Changed, MemoryDynamo, memory_store
+from memory_dynamo import PAGE, Changed, MemoryDynamo, memory_store
 from tasks import Crash, OneThread, Task, current, first_done, pause
-from world import ACCOUNTS, ANIMAL, BY_ARN, KEEPER, PLACES, POLICIES, SERVICE, Fault, Place, State, World, as_resource
+from world import (
+    ACCOUNTS,
+    ANIMAL,
+    BY_ARN,
+    CAGE,
+    KEEPER,
+    PLACES,
+    POLICIES,
+    SERVICE,
+    Fault,
+    Place,
+    State,
+    World,
+    as_resource,
+)
 
-from qrie_dagster import observations, scan
-from qrie_dagster.errors import StoreError
+from qrie_dagster import observations, registry, scan
+from qrie_dagster.errors import QrieError, StoreError
 from qrie_dagster.inventory import collector
 from qrie_dagster.models import GLOBAL, Account, Collected, Outcome, ScanKind, ScanType
 from qrie_dagster.mutes import Mute
@@ -34,10 +48,13 @@ from qrie_dagster.store.mutes import change_mutes
 from qrie_dagster.store.summary import Scan
 from qrie_dagster.store.tables import ACCOUNTS as ACCOUNTS_TABLE
 from qrie_dagster.store.tables import FINDINGS, RESOURCES, SUMMARY
+from qrie_dagster.summary import rollup
 from qrie_dagster.summary.totals import finding_totals
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "1500"))
 MAX_TASKS = 3
+# What policies judge of a resource.
+JUDGED = {ANIMAL: "Colour", CAGE: "Colour", KEEPER: "Licence"}
 NEVER = 10**9
 
 # Most happens in one account: there things meet.
@@ -46,9 +63,10 @@ OF_ONE = [place for place in PLACES if place.account_id == ACCOUNTS[0]]
 POINTS = st.integers(1, 20) | st.sampled_from(
     (
         *("list_animals", "get_licence", f"update {ACCOUNTS_TABLE}", f"query {RESOURCES}", f"update {RESOURCES}"),
-        *(f"delete {RESOURCES}", f"batch_get {RESOURCES}", f"query {FINDINGS}", f"put {FINDINGS}"),
+        *(f"transact {ACCOUNTS_TABLE}", f"batch_get {RESOURCES}", f"query {FINDINGS}", f"put {FINDINGS}"),
     )
 )
+A_GHOST = "is stored, but was gone all the time since it was seen to be"
 AN_ANIMAL, A_KEEPER = (Place(ACCOUNTS[0], ANIMAL, "eu-west-1", "a"), Place(ACCOUNTS[0], KEEPER, GLOBAL, "a"))
 SOME_PLACE = st.sampled_from([*OF_ONE, *PLACES])
 
@@ -99,11 +117,15 @@ class Loop(RuleBasedStateMachine):
         self.store_faults: list[StoreFault] = []
         self.known = {place: Known() for place in PLACES}
         self.writer: dict[Place, Task | None] = {}
+        self.partly_seen: dict[Place, int] = {}
         self.dirty: set[Place] = set()
         self.steps = 0
         self.scans = 0
         self.suspended_once: set[str] = set()
         self.muted: set[str] = set()
+        self.left_once: set[str] = set()
+        # A scan died while its account was away, or a clean-up read an index that lagged: something may be kept.
+        self.may_keep = False
         self.times_open: dict[tuple[str, ...], list[list[int]]] = {}
         self.launched: dict[str, LaunchedPolicy] = {}
         self.collected: dict[Task, Collected] = {}
@@ -118,7 +140,9 @@ class Loop(RuleBasedStateMachine):
         self.world.pause = pause
 
     def _replace_the_world(self) -> None:
-        for module in (scan, collector, observations):
+        for module in (registry, rollup):
+            self.patch.setattr(module, "all_services", lambda: {SERVICE.name: SERVICE})
+        for module in (scan, collector, observations, registry):
             self.patch.setattr(module, "now_ms", self.world.now_ms)
         for module in (collector, edge):
             self.patch.setattr(module, "ThreadPoolExecutor", OneThread)
@@ -183,7 +207,7 @@ class Loop(RuleBasedStateMachine):
         before, after = changed.before, changed.after
         if before and after:
             assert after["DescribeTime"] >= before["DescribeTime"], "an older observation replaced a newer one"
-        if before and after is None:
+        if before and after is None and self._active(place.account_id):
             assert None in self.world.since(place, before["DescribeTime"]), "deleted, but it was there all the time"
             self.known[place].keys.clear()
 
@@ -194,14 +218,20 @@ class Loop(RuleBasedStateMachine):
         if not before or before["State"] != "ACTIVE" or after["State"] != "RESOLVED":
             return
         place, policy = BY_ARN[changed.key[0]], changed.key[1]
-        states = self.world.since(place, before["DescribeTime"])
+        # What was known before whoever closes it began, it knows.
+        task = current()
+        exists, key_known = task.known.get(place, (0, 0)) if task else (0, 0)
+        states = self.world.since(place, max(before["DescribeTime"], key_known))
         match after["ResolvedReason"]:
             case "COMPLIANT":
                 assert any(state is not None and not violates(policy, place, state) for state in states)
             case "RESOURCE_DELETED":
+                states = self.world.since(place, max(before["DescribeTime"], exists))
                 assert None in states, "closed for a deletion that never was"
             case "POLICY_SUSPENDED":
                 assert policy in self.suspended_once
+            case "ACCOUNT_REMOVED":
+                assert place.account_id in self.left_once
             case reason:
                 raise AssertionError(f"closed as {reason}")
 
@@ -217,8 +247,14 @@ class Loop(RuleBasedStateMachine):
 
     # What AWS and its events do.
 
-    @initialize(missing=st.sets(st.sampled_from(PLACES), max_size=5), number=st.integers(0, 7), scanned=st.booleans())
-    def begin(self, missing: set[Place], number: int, scanned: bool) -> None:
+    @initialize(
+        missing=st.sets(st.sampled_from(PLACES), max_size=5),
+        number=st.integers(0, 7),
+        scanned=st.booleans(),
+        page=st.sampled_from((PAGE, 3)),
+    )
+    def begin(self, missing: set[Place], number: int, scanned: bool, page: int = PAGE) -> None:
+        self.dynamo.page = page
         for place in PLACES:
             if place not in missing:
                 self.change(place, number)
@@ -245,12 +281,14 @@ class Loop(RuleBasedStateMachine):
         event = self.events[number % len(self.events)]
         try:
             accepted = self._observe(event)
-        except (StoreError, Crash):
+        except (QrieError, Crash):
             # Not acknowledged: it comes again.
             return
         if not again:
             self.events.remove(event)
         if accepted:
+            if event.unread:
+                self.partly_seen[event.place] = event.at
             self._now_known(event.place, event.at, event.state, event.unread, self.steps)
 
     def _observe(self, event: Event) -> bool:
@@ -284,9 +322,14 @@ class Loop(RuleBasedStateMachine):
         self.store_faults.append(StoreFault(**facts))
 
     @rule()
+    def let_the_index_lag(self) -> None:
+        self.dynamo.fall_behind(FINDINGS)
+
+    @rule()
     def heal(self) -> None:
         self.world.faults.clear()
         self.store_faults.clear()
+        self.dynamo.behind.clear()
 
     @rule(policy=st.sampled_from(sorted(POLICIES)), active=st.booleans())
     def relaunch(self, policy: str, active: bool) -> None:
@@ -313,6 +356,34 @@ class Loop(RuleBasedStateMachine):
         )
         self.store_faults = faults
         self.muted = self.muted | {policy} if muted else self.muted - {policy}
+
+    # Accounts that leave, and come back.
+
+    def _active(self, account_id: str) -> bool:
+        return bool(self.dynamo.tables[ACCOUNTS_TABLE][(account_id,)]["Status"] == "active")
+
+    @rule(status=st.sampled_from(("active", "active", "suspended", "removed")))
+    def move(self, status: Any) -> None:
+        """The first account, where things meet."""
+        account_id = ACCOUNTS[0]
+        faults, self.store_faults = self.store_faults, []
+        if status == "active" and self.store.accounts.get(account_id).status == "removed":
+            self.store.accounts.add(Account(account_id=account_id, registered_ms=self.world.clock))
+        else:
+            self.store.accounts.set_status(account_id, status, self.world.clock)
+        self.store_faults = faults
+        # From here on qrie knows nothing of it, until it is scanned.
+        for place in OF_ONE:
+            self.known[place] = Known()
+        if status != "active":
+            self.left_once.add(account_id)
+
+    @precondition(lambda self: len(self.tasks) < MAX_TASKS)
+    @rule(calls=st.integers(0, 30))
+    def clean_up(self, calls: int) -> None:
+        task = Task("clean-up", lambda: list(registry.retire_inactive(self.store)))
+        self.tasks.append(task)
+        self.step(task, calls)
 
     # Scans.
 
@@ -367,8 +438,8 @@ class Loop(RuleBasedStateMachine):
                     self.break_aws(operation="get_licence", code="AccessDenied")
             self.nothing_known_is_forgotten()
 
-    def started(self, kind: ScanKind, account_id: str, again: str | None = None) -> Task:
-        """A scan, or another attempt of the scan with the id ``again``."""
+    def started(self, kind: ScanKind, account_id: str, again: str | None = None, only: tuple[str, ...] = ()) -> Task:
+        """A scan, or another attempt of the scan with the id ``again``; ``only`` of these policies."""
         self.scans += 1
         plan = Scan(
             scan_id=again or f"scan-{self.scans}",
@@ -377,17 +448,22 @@ class Loop(RuleBasedStateMachine):
             started_ms=self.world.clock,
             accounts=(account_id,),
             services=(SERVICE.name,),
+            policies=only,
         )
 
         def work() -> Outcome:
             account = self.store.accounts.get(account_id)
             assert account
             if kind is ScanKind.INVENTORY:
-                return InventoryScanner(self.store, self.world.enter, 1).scan(plan, account, SERVICE)
+                scanner = InventoryScanner(self.store, self.world.enter, 1, self.world.sleep)
+                return scanner.scan(plan, account, SERVICE)
             return PolicyScanner(self.store, POLICIES).scan(plan, account, SERVICE)
 
         task = Task(f"{kind} of {account_id}", work)
         task.begun = self.steps
+        task.known = {
+            place: (known.exists, known.keys.get(JUDGED[place.resource_type], 0)) for place, known in self.known.items()
+        }
         self.tasks.append(task)
         return task
 
@@ -395,13 +471,14 @@ class Loop(RuleBasedStateMachine):
         """So many calls on, or to the next call of that name."""
         if task.ended < NEVER:
             return
+        self.may_keep |= task.name == "clean-up" and bool(self.dynamo.behind)
         try:
             if isinstance(to, int):
                 task.step(to)
             else:
                 task.step_to(to)
-        except StoreError:
-            # The outcome itself could not be recorded.
+        except QrieError:
+            # The outcome itself could not be recorded, or an account came back while it was cleaned up.
             task.crashed = True
         if task.dead:
             self._ended(task)
@@ -410,7 +487,8 @@ class Loop(RuleBasedStateMachine):
         if task in self.tasks:
             self.tasks.remove(task)
         task.ended = self.steps
-        outcome: Outcome | None = None if task.crashed else task.result
+        self.may_keep |= task.crashed and not self._active(ACCOUNTS[0])
+        outcome: Outcome | None = task.result if isinstance(task.result, Outcome) else None
         collected = self.collected.pop(task, None)
         if outcome is None:
             return
@@ -433,7 +511,9 @@ class Loop(RuleBasedStateMachine):
             if place in seen:
                 resource = seen[place]
                 if not resource.unread:
-                    self._now_known(place, resource.describe_time, self.world.state(place), (), since)
+                    # A consumer that saw only part of it has been there since; the next scan looks at the rest.
+                    unread = ("Licence",) if self.partly_seen.get(place, 0) > resource.describe_time else ()
+                    self._now_known(place, resource.describe_time, self.world.state(place), unread, since)
             elif (place.resource_type, place.region) in complete:
                 self._now_known(place, complete[place.resource_type, place.region].describe_time, None, (), since)
 
@@ -454,7 +534,7 @@ class Loop(RuleBasedStateMachine):
             problem = self._problem(place)
             writer = self.writer.get(place)
             # Of scans at the same time one that was overtaken looks again before it ends. If it dies, the next heals.
-            if problem and writer and not writer.succeeded and writer.ended >= self.known[place].since:
+            if problem == A_GHOST and writer and not writer.succeeded and writer.ended >= self.known[place].since:
                 continue
             assert not problem, f"{place}: {problem}"
         self.dirty = {place for place in self.dirty if self._problem(place)}
@@ -465,7 +545,7 @@ class Loop(RuleBasedStateMachine):
         if item is None:
             return "" if None in states else "is not stored, but was there all the time since it was seen"
         if all(state is None for state in states):
-            return "is stored, but was gone all the time since it was seen to be"
+            return A_GHOST
         stored = decode(item["Configuration"])
         for key, at in known.keys.items():
             values = [state[key] for state in self.world.since(place, at) if state is not None]
@@ -492,6 +572,13 @@ class Loop(RuleBasedStateMachine):
         for task in [task for task in self.tasks if task not in left]:
             task.kill()
             self._ended(task)
+        for account_id in ACCOUNTS:
+            if not self._active(account_id):
+                # Nobody is away while something is kept of it that nobody will clean up.
+                list(registry.retire_inactive(self.store))
+                if not self.may_keep:
+                    self._nothing_is_kept(account_id)
+                self.move("active")
         self._scan_everything()
         self._everything_is_true()
         self.writes = 0
@@ -506,6 +593,12 @@ class Loop(RuleBasedStateMachine):
             self.nothing_known_is_forgotten()
         self._scan_everything(ScanKind.POLICY)
         self._everything_is_true()
+
+    def _nothing_is_kept(self, account_id: str) -> None:
+        partition = f"{account_id}_{SERVICE.name}"
+        assert not [key for key in self.dynamo.tables[RESOURCES] if key[0].startswith(partition)]
+        findings = self.dynamo.tables[FINDINGS].values()
+        assert not [f for f in findings if f["AccountService"] == partition and f["State"] == "ACTIVE"]
 
     def _count_writes(self, changed: Changed) -> None:
         self.writes += changed.table in (RESOURCES, FINDINGS)

@@ -158,3 +158,47 @@ def test_a_scan_that_was_overtaken_while_it_wrote_looks_again(loop: Loop) -> Non
     assert not stored(loop)
     assert task.result.succeeded
     assert state_of(AN_ANIMAL, RED)
+
+
+@pytest.mark.parametrize("dies", [False, True])
+@pytest.mark.parametrize(("before", "back"), [(RED, RED), (RED, None), (GREEN, GREEN)])
+def test_a_scan_that_was_overtaken_undoes_nothing_that_a_later_one_saw(
+    loop: Loop, before: int, back: int | None, dies: bool
+) -> None:
+    """What the later scan saw just as it is stored, it had no reason to write."""
+    loop.change(AN_ANIMAL, before)
+    full(loop)
+    full(loop, ScanKind.POLICY)
+    was = finding(loop)
+    # Seen as gone, or changed, by a scan that is slow to say so.
+    loop.change(AN_ANIMAL, GONE if back is not None else GREEN)
+    slow = loop.started(ScanKind.INVENTORY, ACCOUNTS[0])
+    loop.step(slow, f"transact {ACCOUNTS_TABLE}")
+    loop.change(AN_ANIMAL, before)
+    full(loop)
+    loop.step(slow, 1)
+    full(loop, ScanKind.POLICY)
+    assert stored(loop)
+    assert finding(loop) == was
+    if dies:
+        slow.kill()
+    loop.step(slow, NEVER)
+    full(loop, ScanKind.POLICY)
+    assert stored(loop)
+    assert finding(loop) == was
+
+
+def test_a_burial_undoes_nothing_that_a_later_scan_saw(loop: Loop) -> None:
+    loop.change(AN_ANIMAL, GONE)
+    full(loop)
+    loop.change(AN_ANIMAL, RED)
+    slow = loop.started(ScanKind.INVENTORY, ACCOUNTS[0])
+    loop.step(slow, f"update {RESOURCES}")
+    loop.change(AN_ANIMAL, GONE)
+    loop.deliver(len(loop.events) - 1, again=False)
+    loop.step(slow, f"transact {ACCOUNTS_TABLE}")
+    loop.change(AN_ANIMAL, RED)
+    full(loop)
+    loop.step(slow, 1)
+    slow.kill()
+    assert stored(loop)

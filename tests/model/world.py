@@ -140,6 +140,9 @@ class World:
         self.clock += 1
         return self.clock
 
+    def sleep(self, seconds: float) -> None:
+        self.clock += round(seconds * 1000)
+
     def put(self, place: Place, state: State) -> int:
         """Create, change or delete a resource; when."""
         at = self.now_ms()

@@ -165,3 +165,9 @@ def test_open_findings_without_a_subject_are_settled(
 
 def test_resolved_findings_stay_as_they_are() -> None:
     assert close_what_has_no_subject([a_finding(state=State.RESOLVED)], set(), {}) == {}
+
+
+def test_without_a_whole_inventory_nothing_is_gone() -> None:
+    assert close_what_has_no_subject([a_finding()], None, ACTIVE) == {}
+    settled = close_what_has_no_subject([a_finding()], None, SUSPENDED)
+    assert settled == {("gone", "Open"): Settled("gone", "Open", Reason.POLICY_SUSPENDED)}

@@ -143,7 +143,7 @@ def test_services_and_kinds_never_overwrite_each_other(store: Store, account: Ac
 @pytest.mark.parametrize("status", ["suspended", "removed"])
 def test_an_account_that_left_is_not_written_to(store: Store, account: Account, status: Any) -> None:
     store.accounts.set_status(account.account_id, status)
-    before = store.dynamo.get(ACCOUNTS, {"AccountId": account.account_id})
+    before = store.dynamo.get(ACCOUNTS, {"AccountId": account.account_id}) or {}
     for note in (
         lambda: store.accounts.begin(INVENTORY, account.account_id, "s3", "scan", 1),
         lambda: store.accounts.finish(INVENTORY, outcome(account)),
@@ -152,7 +152,24 @@ def test_an_account_that_left_is_not_written_to(store: Store, account: Account, 
     ):
         with pytest.raises(QrieError, match=f"{account.account_id} left the registry while it was scanned"):
             note()
-    assert store.dynamo.get(ACCOUNTS, {"AccountId": account.account_id}) == before
+        now = store.dynamo.get(ACCOUNTS, {"AccountId": account.account_id}) or {}
+        # What it wrote before is to be cleaned up.
+        assert now.pop("Departure") != before.pop("Departure")
+        assert now == before
+        before = store.dynamo.get(ACCOUNTS, {"AccountId": account.account_id}) or {}
+
+
+def test_an_account_that_was_away_for_a_moment_is_told(
+    store: Store, account: Account, before_calls: Callable[..., None]
+) -> None:
+    store.accounts.set_status(account.account_id, "suspended")
+
+    def come_back(_: int) -> None:
+        store.dynamo.update(ACCOUNTS, {"AccountId": account.account_id}, {"Status": "active"})
+
+    before_calls(store.dynamo.client, "GetItem", come_back)
+    with pytest.raises(QrieError, match="left the registry while it was scanned"):
+        store.accounts.begin(INVENTORY, account.account_id, "s3", "scan", 1)
 
 
 def test_a_stranger_is_never_registered_by_a_scan(store: Store) -> None:
@@ -166,7 +183,9 @@ def test_a_retired_account_forgets_its_scans_and_keeps_its_name(store: Store, ac
     store.accounts.claim(account.account_id, "s3", "token", {"T/r": 1})
     store.accounts.finish(INVENTORY, outcome(account), "token")
     store.accounts.set_status(account.account_id, "removed")
-    store.accounts.set_retired(stored(store, account), 77)
+    away = store.accounts.begin_retiring(account.account_id)
+    assert stored(store, account).scans == {}
+    assert store.accounts.set_retired(account.account_id, away, 77)
     now = stored(store, account)
     assert (now.name, now.retired_ms, now.scans) == ("kept", 77, {})
     # It may come back with older clocks than its last claim.
@@ -177,14 +196,34 @@ def test_a_retired_account_forgets_its_scans_and_keeps_its_name(store: Store, ac
 
 def test_an_account_that_came_back_meanwhile_is_not_marked_as_retired(store: Store, account: Account) -> None:
     store.accounts.set_status(account.account_id, "removed")
-    removed = stored(store, account)
+    away = store.accounts.begin_retiring(account.account_id)
     store.accounts.set_status(account.account_id, "active")
     store.accounts.finish(INVENTORY, outcome(account))
-    with pytest.raises(QrieError, match="came back"):
-        store.accounts.set_retired(removed, 77)
+    for retire in (
+        lambda: store.accounts.set_retired(account.account_id, away, 77),
+        lambda: store.accounts.begin_retiring(account.account_id),
+    ):
+        with pytest.raises(QrieError, match="came back"):
+            retire()
     now = stored(store, account)
     assert now.retired_ms is None
     assert now.scan(INVENTORY, "s3").last_success == 20
+
+
+def test_an_account_that_left_again_meanwhile_is_not_marked_as_retired(store: Store, account: Account) -> None:
+    store.accounts.set_status(account.account_id, "removed")
+    away = store.accounts.begin_retiring(account.account_id)
+    for status in ("active", "suspended"):
+        store.accounts.set_status(account.account_id, status)
+    assert not store.accounts.set_retired(account.account_id, away, 77)
+    assert stored(store, account).retired_ms is None
+
+
+def test_a_status_that_is_not_what_it_was_stays(store: Store, account: Account) -> None:
+    store.accounts.set_status(account.account_id, "removed")
+    assert not store.accounts.set_status(account.account_id, "suspended", was="active")
+    assert not store.accounts.describe(account.model_copy(update={"name": "late"}))
+    assert (stored(store, account).status, stored(store, account).name) == ("removed", account.name)
 
 
 def claims(store: Store, account: Account, token: str, **listed: int) -> bool:

@@ -14,8 +14,10 @@ from qrie_dagster.inventory.resource_type import Service
 from qrie_dagster.models import Collected, ListedScope, Resource, UnknownFactError
 from qrie_dagster.reconcile import Changes, Deletion, content_hash, reconcile
 from qrie_dagster.store import Store
+from qrie_dagster.store.dynamo import Attr, OvertakenError, Write
 from qrie_dagster.store.encoding import LARGEST, decode, encode, encode_to_fit
-from qrie_dagster.store.tables import RESOURCES
+from qrie_dagster.store.resources import reported_deleted
+from qrie_dagster.store.tables import ACCOUNTS, RESOURCES
 
 
 def resource(account_id: str, name: str = "a", at: int = 100, unread: tuple[str, ...] = (), **facts: Any) -> Resource:
@@ -24,6 +26,11 @@ def resource(account_id: str, name: str = "a", at: int = 100, unread: tuple[str,
 
 def changes(created: tuple[Resource, ...] = (), updated: tuple[Resource, ...] = (), *deleted: Deletion) -> Changes:
     return Changes(created, updated, deleted, 0, 0, ())
+
+
+# A claim that holds: nobody else scans.
+ALONE = Write(ACCOUNTS, {"AccountId": "000000000000"}, "check", condition=Attr("AccountId").not_exists())
+OVERTAKEN = replace(ALONE, condition=Attr("AccountId").exists())
 
 
 def deletion(one: Resource, at: int) -> Deletion:
@@ -38,7 +45,7 @@ def item(store: Store, one: Resource) -> dict[str, Any]:
 
 def test_a_resource_comes_back_as_it_was_seen(store: Store, account_id: str) -> None:
     one = resource(account_id, Size=1, Ratio=1.5, Open=True, Nothing=None, Tags={"a": "b"}, List=[1, "x", []])
-    store.resources.apply(account_id, "s3", changes((one,)), 7)
+    store.resources.apply(account_id, "s3", changes((one,)), ALONE, 7)
     assert store.resources.get(account_id, "s3", one.arn) == one
     assert list(store.resources.load(account_id, "s3")) == [one]
     assert store.resources.configurations(account_id, "s3", [one.arn, "no such"]) == {one.arn: one.configuration}
@@ -90,7 +97,7 @@ def test_only_an_older_resource_is_deleted(store: Store, account_id: str) -> Non
 
 
 def test_counts_are_of_what_the_table_changed(store: Store, account_id: str) -> None:
-    old, newer, gone = (resource(account_id, name) for name in ("old", "newer", "gone"))
+    old, newer, gone, unknown = (resource(account_id, name) for name in ("old", "newer", "gone", "unknown"))
     for one in (old, replace(newer, describe_time=300), gone):
         store.resources.write(one, 7)
     later = [replace(one, describe_time=200) for one in (old, newer, resource(account_id, "new"))]
@@ -98,7 +105,8 @@ def test_counts_are_of_what_the_table_changed(store: Store, account_id: str) -> 
     applied = store.resources.apply(
         account_id,
         "s3",
-        changes((later[0], later[2]), (later[1],), deletion(gone, 200), deletion(newer, 200), deletion(gone, 201)),
+        changes((later[0], later[2]), (later[1],), deletion(gone, 200), deletion(newer, 200), deletion(unknown, 201)),
+        ALONE,
         8,
     )
     assert (applied.created, applied.updated, applied.deleted, applied.superseded) == (1, 1, 1, 3)
@@ -110,7 +118,7 @@ def test_an_error_in_the_middle_says_what_was_done_by_then(
 ) -> None:
     refuse(store.dynamo.client, "UpdateItem", "AccessDeniedException", begin=4)
     applied = store.resources.apply(
-        account_id, "s3", changes(tuple(resource(account_id, f"b{n}") for n in range(30))), 7
+        account_id, "s3", changes(tuple(resource(account_id, f"b{n}") for n in range(30))), ALONE, 7
     )
     assert applied.error is not None
     assert "AccessDeniedException" in applied.error
@@ -122,7 +130,7 @@ def test_nothing_is_deleted_when_writing_failed(store: Store, account_id: str, r
     store.resources.write(old, 7)
     refuse(store.dynamo.client, "UpdateItem", "AccessDeniedException")
     applied = store.resources.apply(
-        account_id, "s3", changes((resource(account_id, "new", at=200),), (), deletion(old, 200)), 8
+        account_id, "s3", changes((resource(account_id, "new", at=200),), (), deletion(old, 200)), ALONE, 8
     )
     assert applied.error
     assert applied.deleted == 0
@@ -144,7 +152,7 @@ def test_more_than_a_megabyte_is_read_to_the_end(
     many = {
         one.arn: one for one in (resource(account_id, f"b{n:02}", Blob=secrets.token_hex(40_000)) for n in range(50))
     }
-    applied = store.resources.apply(account_id, "s3", changes(tuple(many.values())), 7)
+    applied = store.resources.apply(account_id, "s3", changes(tuple(many.values())), ALONE, 7)
     assert applied.created == 50
     sent = count_calls(store.dynamo.client)
     assert {one.arn: one for one in store.resources.load(account_id, "s3")} == many
@@ -269,11 +277,60 @@ def test_no_decimal_ever_comes_back(store: Store, new_id: Callable[[], str], fac
 
 def test_forgetting_a_region_keeps_the_others(store: Store, account_id: str) -> None:
     here, there = resource(account_id, "here"), replace(resource(account_id, "there"), region="us-east-1")
-    store.resources.apply(account_id, "s3", changes((here, there)), 7)
-    assert store.resources.forget(account_id, "s3", "us-east-1") == 1
+    store.resources.apply(account_id, "s3", changes((here, there)), ALONE, 7)
+    assert store.resources.forget_region(account_id, "s3", "us-east-1") == 1
     assert set(store.resources.index(account_id, "s3")) == {here.arn}
-    assert store.resources.forget(account_id, "s3") == 1
-    assert store.resources.forget(account_id, "s3") == 0
+    assert store.resources.forget_region(account_id, "s3", "us-east-1") == 0
+
+
+def test_forgetting_an_account_forgets_its_graves(store: Store, account_id: str) -> None:
+    one = resource(account_id)
+    store.resources.write(one, 7)
+    store.dynamo.transact(reported_deleted(account_id, "s3", "arn:aws:s3:::dead", 100, 7))
+    with pytest.raises(OvertakenError):
+        store.resources.forget(account_id, "s3", OVERTAKEN)
+    assert set(store.resources.index(account_id, "s3")) == {one.arn}
+    assert store.resources.forget(account_id, "s3", ALONE) == 1
+    assert store.resources.forget(account_id, "s3", ALONE) == 0
+    assert store.resources.reported_deletions(account_id, "s3") == {}
+
+
+def test_what_is_stored_already_changes_only_under_the_claim(store: Store, account_id: str) -> None:
+    old, gone, new = (resource(account_id, name, Size=1) for name in ("old", "gone", "new"))
+    for one in (old, gone):
+        store.resources.write(one, 7)
+    # More than go into one transaction.
+    many = [replace(resource(account_id, f"gone{n}"), describe_time=100 + 200 * (n % 10 == 0)) for n in range(60)]
+    for one in many:
+        store.resources.write(one, 7)
+    wanted = changes(
+        (replace(new, describe_time=200),),
+        (replace(old, describe_time=200, configuration={"Size": 2}),),
+        *(deletion(one, 200) for one in (gone, *many)),
+    )
+    applied = store.resources.apply(account_id, "s3", wanted, OVERTAKEN, 8)
+    assert applied.overtaken
+    assert (applied.created, applied.updated, applied.deleted, applied.error) == (1, 0, 0, None)
+    assert store.resources.get(account_id, "s3", old.arn) == old
+    assert len(store.resources.index(account_id, "s3")) == 63
+    applied = store.resources.apply(account_id, "s3", replace(wanted, created=()), ALONE, 9)
+    assert not applied.overtaken
+    assert (applied.created, applied.updated, applied.deleted, applied.superseded) == (0, 1, 55, 6)
+    assert len(store.resources.index(account_id, "s3")) == 8
+
+
+def test_large_resources_are_updated_one_after_the_other(store: Store, account_id: str) -> None:
+    large = [resource(account_id, f"b{n}", Noise=secrets.token_hex(100_000)) for n in range(45)]
+    for one in large:
+        store.resources.write(one, 7)
+    later = tuple(replace(one, describe_time=200, configuration={**one.configuration, "Size": 2}) for one in large)
+    applied = store.resources.apply(account_id, "s3", changes((), later), ALONE, 8)
+    assert (applied.updated, applied.error) == (45, None)
+
+
+def test_what_went_while_it_was_updated_is_new(store: Store, account_id: str) -> None:
+    applied = store.resources.apply(account_id, "s3", changes((), (resource(account_id),)), ALONE, 7)
+    assert (applied.created, applied.updated) == (1, 0)
 
 
 def test_what_was_stored_reconciles_to_nothing(store: Store, account_id: str) -> None:
@@ -281,6 +338,6 @@ def test_what_was_stored_reconciles_to_nothing(store: Store, account_id: str) ->
     pass_ = Collected(account_id, "s3", seen, [ListedScope("AWS::S3::Bucket", "global", 100)])
     service = Service("s3", "S3")
     first = reconcile(service, pass_, store.resources.index(account_id, "s3"))
-    assert store.resources.apply(account_id, "s3", first, 7).created == 5
+    assert store.resources.apply(account_id, "s3", first, ALONE, 7).created == 5
     second = reconcile(service, pass_, store.resources.index(account_id, "s3"))
     assert (second.created, second.updated, second.deleted, second.unchanged) == ((), (), (), 5)

@@ -12,7 +12,8 @@ from qrie_dagster.models import Resource
 from qrie_dagster.reconcile import Changes
 from qrie_dagster.settings import Settings
 from qrie_dagster.store import open_store
-from qrie_dagster.store.tables import create_tables
+from qrie_dagster.store.dynamo import Attr, Write
+from qrie_dagster.store.tables import ACCOUNTS, create_tables
 
 
 @pytest.mark.parametrize("engine", ["moto"], indirect=True)
@@ -49,6 +50,7 @@ def test_nothing_confirmed_is_lost_when_the_database_is_killed(
         assert confirmed <= set(found)
         # And the scan that was cut short is finished by the next.
         left = tuple(resource for resource in resources if resource.arn not in found)
-        applied = store.resources.apply(account_id, "s3", Changes(left, (), (), 0, 0, ()), 2)
+        claim = Write(ACCOUNTS, {"AccountId": account_id}, "check", condition=Attr("AccountId").not_exists())
+        applied = store.resources.apply(account_id, "s3", Changes(left, (), (), 0, 0, ()), claim, 2)
         assert (applied.created, applied.error) == (len(left), None)
         assert len(store.resources.index(account_id, "s3")) == len(resources)

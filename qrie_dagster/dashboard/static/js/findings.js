@@ -76,7 +76,7 @@ export function openFinding(finding) {
       ["account", `${accountName(finding.account_id)} (${finding.account_id})`],
       ["first seen", `${time(finding.first_seen)} UTC, ${ago(finding.first_seen)}`],
       ["last changed", `${time(finding.last_evaluated)} UTC`],
-      ["AWS was asked", `${time(finding.described_at)} UTC`],
+      ["AWS was asked", finding.described_at ? `${time(finding.described_at)} UTC` : null],
       ["resolved", finding.resolved_at ? `${time(finding.resolved_at)} UTC: ${finding.resolved_reason}` : null],
       ["muted", finding.muted ? finding.mute_reason ?? "by a rule that was removed" : null],
       ["controls", policy?.controls.join(", ")],
