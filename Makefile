@@ -4,6 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 UV     := 0.13.9
+# More than most machines have cores: the end-to-end tests, which begin first, mostly wait.
+WORKERS ?= 4
 # Extra arguments for pytest, e.g. make test ARGS="tests/test_reconcile.py -x"
 ARGS   ?=
 
@@ -30,7 +32,7 @@ demo: $(STAMP)  ## run qrie on an emulated organisation (ONCE=1: unattended, che
 	@$(BIN)/qrie demo run $(if $(ONCE),--once)
 
 test: $(STAMP)  ## run all tests
-	$(BIN)/pytest -n auto --dist loadfile $(ARGS)
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 fuzz: $(STAMP)  ## the loop under faults, many more examples than in 'make test' (EXAMPLES=50000)
 	FUZZ_EXAMPLES=$(or $(EXAMPLES),50000) $(BIN)/pytest tests/model $(ARGS)

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -121,7 +121,8 @@ class ListedScope:
 class Collected:
     """What one pass over one (account, service) saw.
 
-    ``detail_errors`` maps an ARN to why a part of that resource could not be read.
+    ``detail_errors`` maps an ARN to why a part of that resource could not be read. ``shared_errors`` maps (region,
+    reason) to the resource types of which AWS refused what it tells of all at once, or of the account itself.
     """
 
     account_id: str
@@ -129,11 +130,12 @@ class Collected:
     resources: list[Resource]
     scopes: list[ListedScope]
     detail_errors: Mapping[str, str] = field(default_factory=dict)
+    shared_errors: Mapping[tuple[str, str], Sequence[str]] = field(default_factory=dict)
 
     @cached_property
     def failures(self) -> list["ScopeFailure"]:
-        """Every scope that could not be listed completely, as people see them."""
-        by_reason: dict[tuple[str, str], list[str]] = {}
+        """Every scope that could not be listed completely, or of which something is missing throughout."""
+        by_reason = {where: list(types) for where, types in self.shared_errors.items()}
         for scope in self.scopes:
             if scope.error:
                 by_reason.setdefault((scope.region, scope.error), []).append(scope.resource_type)

@@ -21,6 +21,11 @@ hypothesis.settings.register_profile("qrie", deadline=None, suppress_health_chec
 hypothesis.settings.load_profile("qrie")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest begins first: real processes, then the model of the loop."""
+    items.sort(key=lambda item: (item.get_closest_marker("e2e") is None, "/model/" not in str(item.path)))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _no_settings_of_this_machine() -> Iterator[None]:
     """No test sees the variables, profiles or credentials of whoever runs it."""

@@ -397,7 +397,12 @@ def test_an_import_does_not_bring_back_what_was_removed_meanwhile(
         "UpdateItem",
         lambda number: store.accounts.set_status(account_id, "removed") if number == 1 else None,
     )
-    assert register(store, [new_account(account_id, **said)]) == {"added": 0, "updated": 0, "unchanged": 1}
+    assert register(store, [new_account(account_id, **said)]) == {
+        "added": 0,
+        "updated": 0,
+        "unchanged": 1,
+        "removed": 0,
+    }
     assert (stored(store, account_id).name, stored(store, account_id).status) == ("a", "removed")
 
 

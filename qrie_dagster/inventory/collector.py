@@ -199,20 +199,26 @@ class _Collection:
     def _collected(self) -> Collected:
         resources: dict[str, Resource] = {}
         detail_errors: dict[str, str] = {}
+        shared_errors: dict[tuple[str, str], list[str]] = {}
         unnamed: dict[tuple[str, str], str] = {}
         for one in self.found:
             if one.gone:
                 continue
+            scope = GLOBAL if one.kind.is_global else one.region
             try:
                 resource = self._resource(one)
             except KeyError as missing:
-                scope = GLOBAL if one.kind.is_global else one.region
                 unnamed[one.kind.name, scope] = f"an item without {missing} has no ARN"
                 continue
             # A resource on two pages is one resource.
             resources[resource.arn] = resource
-            if one.unread:
-                detail_errors[resource.arn] = "; ".join(sorted(set(one.unread.values())))
+            own = {error for key, error in one.unread.items() if not one.kind.tells_of_all(key)}
+            if own:
+                detail_errors[resource.arn] = "; ".join(sorted(own))
+            for error in {*one.unread.values()} - own:
+                types = shared_errors.setdefault((scope, error), [])
+                if one.kind.name not in types:
+                    types.append(one.kind.name)
         scopes = [
             ListedScope(
                 s.resource_type,
@@ -222,7 +228,9 @@ class _Collection:
             )
             for s in self.scopes
         ]
-        return Collected(self.session.account_id, self.service.name, list(resources.values()), scopes, detail_errors)
+        return Collected(
+            self.session.account_id, self.service.name, list(resources.values()), scopes, detail_errors, shared_errors
+        )
 
     def _resource(self, one: _Found) -> Resource:
         kind, item, unread = one.kind, one.item, set(one.unread)

@@ -108,6 +108,10 @@ class ResourceType:
         """The compiled ``items`` expression."""
         return jmespath.compile(self.items).search
 
+    def tells_of_all(self, key: str) -> bool:
+        """Whether what ``key`` holds is not one item's own: no item of the type is known without it."""
+        return self.listing == ONE_PER_ACCOUNT or bool(self.enrich and self.enrich.key == key)
+
     def arn_of(self, item: Item, partition: str, region: str, account_id: str) -> str:
         """The ARN of ``item``, taken or formed. Raises KeyError when the item lacks what the template names."""
         values = {**item, "partition": partition, "region": region, "account": account_id}
