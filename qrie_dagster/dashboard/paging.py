@@ -2,17 +2,23 @@
 
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from hmac import compare_digest
+from itertools import islice
 from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 from qrie_dagster.dashboard.auth import Keys, fingerprint
 from qrie_dagster.errors import QrieError
+from qrie_dagster.store.dynamo import concurrently
 
 Row = TypeVar("Row")
 
 # Queries that one request may cost. Only a filter that matches almost nothing comes near it.
-MAX_QUERIES = 100
+MAX_QUERIES = 400
+# Groups that are asked at once.
+MAX_AHEAD = 16
 SIGNATURE_BYTES = 20
 
 
@@ -85,24 +91,41 @@ def fill(
 ) -> Page[Row]:
     """Up to ``wanted`` rows from ``position`` on, from as many groups as that takes.
 
-    A page is short only at the end, or when ``max_queries`` did not find more.
+    A page is short only at the end, or when ``max_queries`` did not find more. Where groups turn out empty, more and
+    more of them are asked at once.
     """
     rows: list[Row] = []
-    queries = 0
+    queries, ahead = 0, 1
     here = Group(position.account_id, position.service) if position else Group("", "")
-    for group in sorted(groups):
-        if group < here:
-            continue
-        after = position.after if position and group == here else []
-        while True:
-            if len(rows) >= wanted or queries >= max_queries:
-                return Page(rows, Position(*group, after))
-            found, after = fetch(group, wanted - len(rows), after)
-            queries += 1
-            rows += found
-            if not after:
+    waiting: deque[tuple[Group, list[str]]] = deque((group, []) for group in sorted(groups) if group >= here)
+    if position and waiting and waiting[0][0] == here:
+        waiting[0] = (here, position.after)
+    while waiting:
+        if len(rows) >= wanted or queries >= max_queries:
+            group, after = waiting[0]
+            return Page(rows, Position(*group, after))
+        before = len(rows)
+        batch = list(islice(waiting, min(ahead, max_queries - queries)))
+        queries += len(batch)
+        ask = partial(_ask, fetch, wanted - before)
+        for found, after in concurrently(ask, batch):
+            if len(rows) + len(found) > wanted:
+                # Does not fit: it is asked for again, so that the page ends where the next begins.
                 break
+            rows += found
+            group, _ = waiting.popleft()
+            if after:
+                waiting.appendleft((group, after))
+                break
+        # Where none of these groups held anything, the next may not either.
+        all_empty = len(rows) == before and not (waiting and waiting[0][1])
+        ahead = min(MAX_AHEAD, 2 * ahead) if all_empty else 1
     return Page(rows, None)
+
+
+def _ask(fetch: Fetch[Row], wanted: int, one: tuple[Group, list[str]]) -> tuple[list[Row], list[str]]:
+    group, after = one
+    return fetch(group, wanted, after)
 
 
 def walk(groups: Sequence[Group], fetch: Fetch[Row]) -> Iterator[Row]:
