@@ -78,6 +78,14 @@ class Questions:
         entries = [entry for event in events for entry in event.get("metadataEntries", ())]
         return next((int(entry["text"]) for entry in entries if entry["label"] == "pid"), 0)
 
+    def last_tick(self, sensor: str) -> float:
+        """When a sensor was last evaluated, in seconds since the epoch; 0 if it never was."""
+        query = """query($sensor: SensorSelector!) { sensorOrError(sensorSelector: $sensor) { ... on Sensor {
+            sensorState { ticks(limit: 1, statuses: [SUCCESS, SKIPPED]) { timestamp } } } } }"""
+        where = {"repositoryName": "__repository__", "repositoryLocationName": "qrie", "sensorName": sensor}
+        ticks = self.ask(query, sensor=where)["sensorOrError"]["sensorState"]["ticks"]
+        return float(ticks[0]["timestamp"]) if ticks else 0.0
+
     def asset(self, *path: str) -> dict[str, Any]:
         query = """query($path: [String!]!) { assetNodeOrError(assetKey: {path: $path}) { ... on AssetNode {
             freshnessStatusInfo { freshnessStatus }

@@ -71,10 +71,13 @@ def test_told_once_and_scanned_on_its_own_schedule(estate: Estate, webhook: tupl
         set_schedule(estate.store, other, {"inventory": cron})
 
     # The tick passes while nobody is there, unless it was quicker than the end of the daemon.
-    time.sleep(max(0.0, (tick - datetime.now(UTC)).total_seconds() + 2))
+    eventually(lambda: datetime.now(UTC) > tick + timedelta(seconds=2), "the tick")
     with running_stack(estate.endpoint, estate.home, **more) as stack:
         eventually(lambda: len(scans(estate)) > 1, "the scan that makes up for the missed tick")
-        time.sleep(75)
+        # Both sensors have looked again, and found nothing to do.
+        dagster, now = Questions(stack), time.time()
+        for sensor in ("account_schedules", "alerts"):
+            eventually(lambda name=sensor: dagster.last_tick(name) > now, f"another tick of {sensor}")
         assert sorted(str(scan["account_id"]) for scan in scans(estate)) == [own, other]
         runs = [run for run in Questions(stack).runs() if run["jobName"] == "full_inventory"]
         assert len(runs) == 2
