@@ -414,8 +414,7 @@ def test_light_and_dark(log_in: Callable[..., Page]) -> None:
     assert page.evaluate(ground) == dark
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1920])
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1920), ("dark", 390)])
 def test_axe_finds_nothing(
     log_in: Callable[..., Page], new_page: Callable[..., Page], stage: Stage, scheme: str, width: int
 ) -> None:
