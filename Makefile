@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 UV     := 0.13.9
 # More than most machines have cores: the end-to-end tests, which begin first, mostly wait.
-WORKERS ?= 4
+WORKERS ?= 5
 # Extra arguments for pytest, e.g. make test ARGS="tests/test_reconcile.py -x"
 ARGS   ?=
 
