@@ -8,11 +8,9 @@ from dagster import DefaultSensorStatus, SensorEvaluationContext, SensorResult, 
 from qrie_dagster.defs.jobs import policy_scan
 from qrie_dagster.defs.partitions import bring_in_step
 from qrie_dagster.defs.resources import StoreResource
-from qrie_dagster.defs.scan_runs import chunk_requests
-from qrie_dagster.inventory.services import all_services
-from qrie_dagster.models import ScanKind, ScanType
+from qrie_dagster.defs.scan_runs import plan_part
+from qrie_dagster.models import ScanKind
 from qrie_dagster.mute_changes import overdue
-from qrie_dagster.store.summary import Scan
 from qrie_dagster.times import as_datetime, now_ms
 
 
@@ -30,18 +28,10 @@ def ended_mutes(context: SensorEvaluationContext, store: StoreResource) -> Senso
     if not late.accounts:
         return SkipReason("No finding is muted by a rule that has ended.")
     scan_id = _scan_id(late.rules, now)
-    tables.summary.open_scan(
-        Scan(
-            scan_id=scan_id,
-            kind=ScanKind.POLICY,
-            scan_type=ScanType.BOOTSTRAP,
-            started_ms=now,
-            accounts=late.accounts,
-            services=tuple(all_services()),
-        )
-    )
     partitions = bring_in_step(context.instance, tables.accounts.active())
-    return SensorResult(run_requests=chunk_requests(scan_id, partitions, late.accounts))
+    return SensorResult(
+        run_requests=plan_part(tables, scan_id, ScanKind.POLICY, late.accounts, partitions, policy_scan.name)
+    )
 
 
 def _scan_id(rules: Iterable[str], now: int) -> str:

@@ -1,7 +1,5 @@
 """Accounts that leave, and come back, while something else is under way in them."""
 
-from collections.abc import Iterator
-
 import pytest
 from tasks import Task
 from test_loop import AN_ANIMAL, NEVER, Loop
@@ -15,16 +13,6 @@ from qrie_dagster.times import DAY_MS
 HERE = ACCOUNTS[0]
 RED, GREEN = 0, 1
 OF_HERE = [place for place in PLACES if place.account_id == HERE]
-
-
-@pytest.fixture
-def loop() -> Iterator[Loop]:
-    """A zoo, scanned once; at the end of each story one full scan must make everything true."""
-    loop = Loop()
-    loop.begin(set(), RED, scanned=True)
-    yield loop
-    loop.nothing_known_is_forgotten()
-    loop.teardown()
 
 
 def clean_up(loop: Loop) -> Task:

@@ -1,7 +1,5 @@
 """The narrowest races, told one by one: what random examples meet too rarely."""
 
-from collections.abc import Iterator
-
 import pytest
 from test_loop import A_KEEPER, AN_ANIMAL, NEVER, Loop, state_of
 from world import ACCOUNTS, Fault
@@ -12,16 +10,6 @@ from qrie_dagster.store.tables import FINDINGS, RESOURCES
 
 RED, GREEN, GONE = 0, 1, 8
 EXPIRED, VALID = 4, 2
-
-
-@pytest.fixture
-def loop() -> Iterator[Loop]:
-    """A zoo, scanned once; at the end of each story one full scan must make everything true."""
-    loop = Loop()
-    loop.begin(set(), RED, scanned=True)
-    yield loop
-    loop.nothing_known_is_forgotten()
-    loop.teardown()
 
 
 def full(loop: Loop, kind: ScanKind = ScanKind.INVENTORY) -> None:
